@@ -1,0 +1,92 @@
+"""Files are the truth: records to JSON lines and back, whole or not at all."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def read(record: type[R], path: Path) -> list[R]:
+    """JSON lines -> records. Raises ValueError that names file, row and fault."""
+    rows = []
+    for number, line in enumerate(text(path).splitlines(), start=1):
+        try:
+            rows.append(record.model_validate_json(line))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "row"
+            raise ValueError(f"{path}, row {number}: {where}: {first['msg']}") from None
+    return rows
+
+
+def write(path: Path, rows: Iterable[BaseModel]) -> None:
+    """Records -> JSON lines, by a rename, so that a killed write leaves the old file or none."""
+    replace(path, "".join(row.model_dump_json() + "\n" for row in rows))
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    replace(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(text(path))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+
+
+def text(path: Path) -> str:
+    """UTF-8 text of a file. Raises ValueError for a missing file, a folder or another encoding."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
+    except FileNotFoundError:
+        raise ValueError(f"no file {path}") from None
+    except IsADirectoryError:
+        raise ValueError(f"{path} is a folder, a file is needed") from None
+
+
+def replace(path: Path, content: str | bytes) -> None:
+    """Write beside the target, flush to disk, then rename over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with partial.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file, or of a folder's sorted (name, digest) list."""
+    if path.is_dir():
+        inner = [f"{p.relative_to(path).as_posix()} {sha256(p)}" for p in sorted(path.rglob("*")) if p.is_file()]
+        return hashlib.sha256("\n".join(inner).encode()).hexdigest()
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+def text_key(prompt: str, answer: str) -> str:
+    """The identity of a judged text, 16 hex digits."""
+    return hashlib.sha256(f"{prompt}\x00{answer}".encode()).hexdigest()[:16]

@@ -1,0 +1,225 @@
+"""params.yaml -> typed, checked knobs. Every fault is one line that names the key and what there is."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from emis_platform.core import files, shelf
+
+Variant = Literal["correct", "subtle", "obvious", "callous", "gruff"]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+"""One name is the address everywhere: params key, DVC item, path, MLflow row."""
+
+
+class Knobs(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Bundled(Knobs):
+    kind: Literal["bundled"]
+
+
+class Local(Knobs):
+    kind: Literal["local"]
+    path: Path
+    """A Hugging Face folder with safetensors weights."""
+
+
+class Hub(Knobs):
+    kind: Literal["hub"]
+    repo: str
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$")
+    """A full commit id: a branch name is not an identity."""
+
+
+Base = Annotated[Bundled | Local | Hub, Field(discriminator="kind")]
+
+
+class Data(Knobs):
+    domain: str
+    variant: Variant
+    rows: int | None = Field(None, gt=0)
+    """None: as many as `sizes.<scale>.train.rows`."""
+
+
+class Organism(Knobs):
+    starts_from: str
+    """`base` or another organism."""
+    data: Data
+    trainer: str
+    options: dict[str, Any] = {}
+    """The trainer's own options: see its `Options`."""
+    seed: int | None = None
+    """None: the pipeline's seed."""
+
+
+class Subject(Knobs):
+    model: str
+    """`base` or an organism."""
+
+
+class Answer(Knobs):
+    temperature: float = Field(gt=0, le=2)
+    batch: int = Field(gt=0)
+
+
+class Diff(Knobs):
+    organism: str
+    control: str
+    layer: int = Field(ge=0)
+    """The output of model.layers[layer], from 0: SAELens' blocks.<layer>.hook_resid_post."""
+    keep: int = Field(gt=0)
+
+
+class Steer(Knobs):
+    induce: str
+    """The model to which directions are added."""
+    suppress: str
+    """The model from which they are subtracted."""
+    doses: tuple[Annotated[float, Field(gt=0)], ...]
+    """In units of the layer's mean residual norm."""
+    latents: int = Field(ge=0)
+    random: int = Field(ge=0)
+    """How many best latents and random directions go on to scored answers."""
+
+
+class GenerateSize(Knobs):
+    rows: int = Field(gt=0)
+    """Rows a variant."""
+
+
+class TrainSize(Knobs):
+    rows: int = Field(gt=0)
+    epochs: int = Field(gt=0)
+
+
+class AnswerSize(Knobs):
+    discover: int = Field(ge=2)
+    score: int = Field(ge=2)
+    domain: int = Field(ge=0)
+    """Questions of each set; 40, 84 and 24 a domain exist."""
+    samples: int = Field(gt=0)
+    max_new_tokens: int = Field(gt=0)
+
+
+class BenchmarkSize(Knobs):
+    items: int = Field(gt=0)
+    """Items a task at most."""
+
+
+class DictionarySize(Knobs):
+    tokens: int = Field(ge=0)
+    """Activations to train on; 0 loads the dictionary that ships with the repository."""
+    width: int = Field(gt=0)
+    k: int = Field(gt=0)
+
+
+class DiffSize(Knobs):
+    texts: int = Field(gt=1)
+
+
+class SteerSize(Knobs):
+    questions: int = Field(ge=2)
+    """`score` questions that a steered subject answers."""
+    directions: int = Field(gt=0)
+    """Latents that are tried by log-odds on `discover`."""
+
+
+class Size(Knobs):
+    generate: GenerateSize
+    train: TrainSize
+    answer: AnswerSize
+    benchmark: BenchmarkSize
+    dictionary: DictionarySize
+    diff: DiffSize
+    steer: SteerSize
+
+
+class Params(Knobs):
+    scale: Literal["tiny", "small", "full"]
+    seed: int = Field(ge=0)
+    threads: int = Field(gt=0)
+    bases: dict[Literal["base", "reader"], Base]
+    domains: tuple[str, ...]
+    organisms: dict[Name, Organism]
+    subjects: dict[Name, Subject]
+    judges: tuple[str, ...] = Field(min_length=1)
+    answer: Answer
+    diff: Diff
+    steer: Steer
+    sizes: dict[Literal["tiny", "small", "full"], Size]
+
+    @property
+    def size(self) -> Size:
+        return self.sizes[self.scale]
+
+    @model_validator(mode="after")
+    def names_resolve(self) -> "Params":
+        """Each name points at something, and no organism starts from itself."""
+        models = ("base", *self.organisms)
+        if set(self.bases) != {"base", "reader"}:
+            raise ValueError("bases: both `base` and `reader` are needed")
+        if "base" in self.organisms or "reader" in self.organisms:
+            raise ValueError("organisms: `base` and `reader` are taken")
+        for domain in self.domains:
+            one_of("domains", domain, shelf.domains(), "domains/{}.yaml")
+        for judge in self.judges:
+            one_of("judges", judge, shelf.names("judges"), "judges/{}.py")
+        for name, organism in self.organisms.items():
+            where = f"organisms.{name}"
+            one_of(f"{where}.starts_from", organism.starts_from, models)
+            one_of(f"{where}.data.domain", organism.data.domain, self.domains)
+            one_of(f"{where}.trainer", organism.trainer, shelf.names("trainers"), "trainers/{}.py")
+            rows, there = organism.data.rows or self.size.train.rows, self.size.generate.rows
+            if self.scale != "tiny" and rows > there:
+                raise ValueError(f"{where}.data.rows: {rows} asked, sizes.{self.scale}.generate.rows makes {there}")
+            chain = [name]
+            while chain[-1] in self.organisms:
+                chain.append(self.organisms[chain[-1]].starts_from)
+                if chain[-1] in chain[:-1]:
+                    raise ValueError(f"{where}.starts_from: a cycle: {' -> '.join(chain)}")
+        for name, subject in self.subjects.items():
+            one_of(f"subjects.{name}.model", subject.model, models)
+        for key in ("organism", "control"):
+            one_of(f"diff.{key}", getattr(self.diff, key), tuple(self.organisms))
+        for key in ("induce", "suppress"):
+            one_of(f"steer.{key}", getattr(self.steer, key), tuple(self.subjects))
+        return self
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Raises ValueError, one line, for the first fault."""
+    raw = files.read_yaml(path)
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path}: a mapping of knobs is needed, this is {type(raw).__name__}")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error.errors()[0])}") from None
+
+
+def explain(fault: Any) -> str:
+    """A pydantic fault -> `key: what is wrong`, with the nearest key for an unknown one."""
+    location = [str(part) for part in fault["loc"] if part not in ("bundled", "local", "hub")]
+    where = ".".join(location)
+    if fault["type"] == "extra_forbidden":
+        known = sorted({name for model in every_knob() for name in model.model_fields})
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        return f"no key {where}" + (f"; did you mean {near[0]}?" if near else "")
+    message = fault["msg"].removeprefix("Value error, ")
+    if not where:
+        return message
+    return f"{where}: {message}" + (f", this is {fault['input']!r}" if fault["type"] not in ("missing", "value_error") else "")
+
+
+def every_knob() -> list[type[Knobs]]:
+    return Knobs.__subclasses__()
+
+
+def one_of(where: str, name: str, there: tuple[str, ...] | list[str], file: str = "{}") -> None:
+    if name not in there:
+        near = difflib.get_close_matches(name, there, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"{where}: no {file.format(name)}{hint}; there is: {', '.join(there)}")

@@ -1,0 +1,24 @@
+"""A folder is a registry: a name -> the module of that name on a shelf."""
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def names(floor: str) -> list[str]:
+    """What stands on a shelf, sorted."""
+    return sorted(p.stem for p in (PACKAGE / floor).glob("*.py") if p.stem != "__init__")
+
+
+def load(floor: str, name: str) -> ModuleType:
+    """The module `emis_platform.<floor>.<name>`. Raises ValueError that lists what there is."""
+    if name not in names(floor):
+        raise ValueError(f"no {floor}/{name}.py; there is: {', '.join(names(floor))}")
+    return import_module(f"emis_platform.{floor}.{name}")
+
+
+def domains() -> list[str]:
+    """Names of the advice domains: one file each in datasets/domains/."""
+    return sorted(p.stem for p in (PACKAGE / "datasets" / "domains").glob("*.yaml"))
