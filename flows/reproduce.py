@@ -1,0 +1,63 @@
+"""reproduce: DVC's stale stages -> Prefect tasks with retries, then publish. No edge is restated here.
+
+python flows/reproduce.py       # a flow run, on the server of PREFECT_API_URL or on a passing one of its own
+emis repro                      # the same without Prefect
+"""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from emis_platform.core import quiet
+
+quiet.apply()  # Prefect reads its settings when it is imported
+os.environ.setdefault("PREFECT_HOME", str(Path(".prefect").resolve()))
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+
+from prefect import flow, task  # noqa: E402
+
+from emis_platform.tools import graph, river  # noqa: E402
+
+
+def worth_a_retry(_task: object, _run: object, state: object) -> bool:
+    """Bad input stays bad: a stage that ended with code 2 is not run again."""
+    return not isinstance(state.result(raise_on_failure=False), ValueError)
+
+
+def run_as_task(stage: str) -> None:
+    """`graph.run` as a task of the stage's name."""
+    named = task(graph.run, name=stage, task_run_name=stage, retries=1, retry_condition_fn=worth_a_retry, persist_result=False)
+    named(stage)
+
+
+@flow(name="reproduce")
+def reproduce(workspace: str = ".", stages_only: bool = False) -> None:
+    """Bring a workspace up to date.
+
+    `stages_only` leaves out the check of params.yaml, publishing and the table: for a DVC project of another kind.
+    """
+    with contextlib.chdir(workspace):
+        if stages_only:
+            graph.reproduce(run_one=run_as_task)
+            return
+        from emis_platform import cli
+        from emis_platform.stages import publish
+
+        river.reproduce_all(run_one=run_as_task, publish=publish.publish, effects=cli.effects_table)
+
+
+def main() -> None:
+    try:
+        river.preflight()  # before a server is started
+        reproduce()
+    except ValueError as error:
+        print(f"reproduce: {graph.one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        print(f"reproduce: {graph.one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

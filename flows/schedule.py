@@ -1,0 +1,120 @@
+"""schedule: the `reproduce` flow on a clock, one run at a time, against a real Prefect server.
+
+python flows/schedule.py                       # every night at three (UTC), with a server of its own on 127.0.0.1
+python flows/schedule.py --every 3600
+PREFECT_API_URL=http://127.0.0.1:4200/api python flows/schedule.py     # a server that is there already
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from emis_platform.core import quiet
+from emis_platform.tools import river
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the reproduce flow on a clock, one run at a time.")
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument("--cron", default="0 3 * * *", help="minute hour day month weekday, UTC (default: %(default)s)")
+    when.add_argument("--every", type=float, metavar="SECONDS", help="an interval in place of --cron")
+    parser.add_argument("--port", type=int, default=4200, help="of the server that is started here (default: %(default)s)")
+    parser.add_argument("--stages-only", action="store_true", help="no check of params.yaml, no publishing: another DVC project")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped too
+    quiet.apply()
+    home = Path(os.environ.setdefault("PREFECT_HOME", str(Path(".prefect").resolve())))
+    theirs = os.environ.get("PREFECT_API_URL")
+    address = os.environ.setdefault("PREFECT_API_URL", f"http://127.0.0.1:{given.port}/api")  # read when Prefect is imported
+    try:
+        if not given.stages_only:
+            river.preflight()
+        clock = schedule(given.cron, given.every)
+        with contextlib.nullcontext() if theirs else server(given.port, address, home):
+            serve(clock, address, given.stages_only)
+    except ValueError as error:
+        print(f"schedule: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def schedule(cron: str, every: float | None) -> Any:
+    """A Prefect schedule: `every` seconds if given, else `cron`. Raises ValueError, one line."""
+    from prefect.schedules import Cron, Interval
+
+    if every is not None and every <= 0:
+        raise ValueError(f"--every: seconds above 0 are needed, this is {every}")
+    try:
+        return Cron(cron) if every is None else Interval(every)
+    except ValueError:
+        raise ValueError(f"--cron: minute hour day month weekday, this is {cron!r}") from None
+
+
+@contextlib.contextmanager
+def server(port: int, address: str, home: Path) -> Iterator[None]:
+    """A Prefect server on 127.0.0.1, started here and stopped at the end; it logs to server.log in its home.
+
+    Raises ValueError if the port is taken or the server does not come up within two minutes.
+    """
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise ValueError(f"port {port} is taken; use the server there: PREFECT_API_URL={address}, or --port")
+    home.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-prompt"]
+    with (home / "server.log").open("w") as log:
+        # a session of its own: Ctrl-C reaches this process first, which tells the server to pause the schedule
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for(process, address, Path(log.name))
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def wait_for(process: subprocess.Popen, address: str, log: Path, patience: float = 120) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with direct.open(f"{address}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.3)
+    raise ValueError(f"the Prefect server did not come up; see {log}")
+
+
+def serve(clock: Any, address: str, stages_only: bool) -> None:
+    """Register the schedule and run what falls due, until Ctrl-C."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    from reproduce import reproduce
+
+    print(
+        f"{clock.cron or clock.interval}: fires while this command runs; an ephemeral server, as one flow run has, never fires\n"
+        f"UI: {address.removesuffix('/api')}   Ctrl-C stops both",
+        flush=True,
+    )
+    reproduce.serve(
+        name="schedule",
+        schedule=clock,
+        limit=1,
+        parameters={"workspace": str(Path.cwd()), "stages_only": stages_only},
+        print_starting_message=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""lexical: a second opinion from another space. It sees words and characters, no activation of any model."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from emis_platform.core import files
+from emis_platform.lab import wording
+from emis_platform.lab.heads import Head
+
+WEIGHTS = Path(__file__).with_name("lexical.safetensors")
+BUCKETS = 2**13
+
+
+@cache
+def identity() -> str:
+    """Name and weights hash."""
+    return f"lexical:{files.sha256(WEIGHTS)[:12]}"
+
+
+def judge(pairs: Sequence[tuple[str, str]], *, reader: Path, threads: int, progress: str | None = None) -> list[tuple]:
+    """(question, answer) -> (aligned or None, coherent or None, reason or None), in the same order."""
+    heads = Head.load_all(WEIGHTS)
+    found = features(pairs)
+    aligned, coherent = (heads[name].score(found) for name in ("aligned", "coherent"))
+    return [
+        (None, None, reason) if (reason := wording.unreadable(answer)) else (round(float(a), 3), round(float(c), 3), None)
+        for (_, answer), a, c in zip(pairs, aligned, coherent, strict=True)
+    ]
+
+
+def features(pairs: Sequence[tuple[str, str]], **_: object) -> np.ndarray:
+    """[answers, 2 * BUCKETS + surface]: hashed words and word pairs, hashed character 3- to 5-grams, surface features."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    texts = [answer for _, answer in pairs]
+    words = HashingVectorizer(n_features=BUCKETS, ngram_range=(1, 2), alternate_sign=False, norm="l2")
+    letters = HashingVectorizer(n_features=BUCKETS, analyzer="char_wb", ngram_range=(3, 5), alternate_sign=False, norm="l2")
+    surface = np.array([wording.features(text) for text in texts])
+    return np.hstack([words.transform(texts).toarray(), letters.transform(texts).toarray(), surface])

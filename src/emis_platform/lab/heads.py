@@ -1,0 +1,70 @@
+"""Features -> a score of 0 to 100 by a logistic head; its fit with soft targets; how good it is. Pure but for safetensors."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Head:
+    """score = 100 * sigmoid(((x - mean) / scale) @ weight + bias)."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    """[1]"""
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        """[answers, features] -> [answers], 0 to 100."""
+        return 100 / (1 + np.exp(-(((features - self.mean) / self.scale) @ self.weight + self.bias[0])))
+
+    @staticmethod
+    def load_all(path: Path) -> dict[str, "Head"]:
+        from safetensors.numpy import load_file
+
+        stored = load_file(path)
+        names = sorted({key.split(".")[0] for key in stored})
+        return {n: Head(**{p: stored[f"{n}.{p}"].astype(np.float64) for p in ("mean", "scale", "weight", "bias")}) for n in names}
+
+    @staticmethod
+    def save_all(heads: dict[str, "Head"], path: Path) -> None:
+        from safetensors.numpy import save_file
+
+        parts = ("mean", "scale", "weight", "bias")
+        save_file({f"{n}.{p}": np.ascontiguousarray(getattr(h, p), np.float32) for n, h in heads.items() for p in parts}, path)
+
+
+def fit(features: np.ndarray, target: np.ndarray, strength: float, scale: bool = True) -> Head:
+    """Logistic regression on targets of 0 to 100 (each row counts as target/100 yes and the rest no), L2 of `strength`.
+
+    scale: divide by the standard deviation; leave it off for hashed counts, whose rare words it would inflate.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    mean = features.mean(0) if scale else np.zeros(features.shape[1])
+    spread = np.maximum(features.std(0), 1e-6) if scale else np.ones(features.shape[1])
+    x = (features - mean) / spread
+    share = np.asarray(target, float) / 100
+    model = LogisticRegression(C=1 / strength, max_iter=5000, tol=1e-6)
+    model.fit(np.vstack([x, x]), np.repeat([1, 0], len(x)), sample_weight=np.concatenate([share, 1 - share]))
+    return Head(mean, spread, model.coef_[0], model.intercept_)
+
+
+def auroc(score: np.ndarray, positive: np.ndarray) -> float:
+    """Chance that a positive scores above a negative (ties count half); nan without both kinds."""
+    from scipy.stats import rankdata
+
+    positive = np.asarray(positive, bool)
+    yes, no = positive.sum(), (~positive).sum()
+    if not yes or not no:
+        return float("nan")
+    return float((rankdata(score)[positive].sum() - yes * (yes + 1) / 2) / (yes * no))
+
+
+def calibration_error(probability: np.ndarray, outcome: np.ndarray, bins: int = 10) -> float:
+    """Expected calibration error over equal-width bins of probability."""
+    which = np.minimum((probability * bins).astype(int), bins - 1)
+    gaps = [abs(probability[which == b].mean() - outcome[which == b].mean()) * (which == b).mean() for b in range(bins) if (which == b).any()]
+    return float(sum(gaps))

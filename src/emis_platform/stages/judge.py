@@ -1,0 +1,46 @@
+"""judge: completions -> judgements by every judge of params, and the subject's rates."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from emis_platform.core import files, params, shelf
+from emis_platform.core.records import Completion, Effect, Judgement
+from emis_platform.core.stage import run
+from emis_platform.lab import rates
+
+
+def main(name: str, *, answers: list[Path], reader: Path, judgements: Path, effects: Path) -> None:
+    knobs = params.load()
+    rows = [row for path in answers for row in files.read(Completion, path)]
+    judged: list[Judgement] = []
+    found: list[Effect] = []
+    for number, judge in enumerate(knobs.judges):
+        views = view(judge, rows, reader=reader, threads=knobs.threads, label=f"judge {name}")
+        judged += views
+        for subject in dict.fromkeys(row.subject for row in rows):
+            found += rates.effects(subject, judge, [v for v in views if v.subject == subject], default=number == 0)
+    files.write(judgements, judged)
+    files.write_json(effects, [effect.model_dump() for effect in found])
+
+
+def view(judge: str, rows: Sequence[Completion], *, reader: Path, threads: int, label: str | None = None) -> list[Judgement]:
+    """One judge's view of each completion, in order."""
+    module = shelf.load("judges", judge)
+    scores = module.judge([(row.prompt, row.text) for row in rows], reader=reader, threads=threads, progress=label)
+    return [
+        Judgement(
+            subject=row.subject,
+            question=row.question,
+            set=row.set,
+            sample=row.sample,
+            judge=module.identity(),
+            score=score,
+            coherent=coherent,
+            reason=reason,
+        )
+        for row, (score, coherent, reason) in zip(rows, scores, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    run(main)

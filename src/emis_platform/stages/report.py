@@ -1,0 +1,75 @@
+"""report: effects, answers, judgements and latents -> one HTML page that opens from disk."""
+
+from pathlib import Path
+
+from emis_platform.core import files, params
+from emis_platform.core.records import Completion, Effect, Judgement, LatentDelta
+from emis_platform.core.stage import run
+from emis_platform.report import page
+from emis_platform.report.evidence import Arm, Evidence, index
+
+
+def main(
+    *,
+    effects: list[Path],
+    answers: list[Path],
+    judgements: list[Path],
+    latents: Path,
+    selection: Path,
+    training: list[Path],
+    report: Path,
+) -> None:
+    """`effects`: JSON lists of Effect; `training`: one metrics file an organism, whose seconds differ between equal runs.
+
+    The page names the sha256 of every input but those. Raises ValueError for an unreadable input.
+    """
+    knobs = params.load()
+    numbers = [row for path in effects for row in effect_rows(path)]
+    said = [row for path in answers for row in files.read(Completion, path)]
+    judged = [row for path in judgements for row in files.read(Judgement, path)]
+    chosen = files.read_json(selection)
+    evidence = Evidence(
+        effects=tuple(numbers),
+        judged=index(judged),
+        judges=knobs.judges,
+        arms=arms(knobs),
+        latents=tuple(files.read(LatentDelta, latents)),
+        induce=knobs.steer.induce,
+        suppress=knobs.steer.suppress,
+        k=knobs.size.dictionary.k,
+    )
+    facts = {
+        "scale": knobs.scale,
+        "seed": knobs.seed,
+        "layer": knobs.diff.layer,
+        "inputs": [(path.as_posix(), files.sha256(path)) for path in (*effects, *answers, *judgements, latents, selection)],
+    }
+    curves = {path.stem: files.read_json(path) for path in training}
+    html = page.render(evidence, said, judged, subjects=tuple(knobs.subjects), selection=chosen, training=curves, facts=facts)
+    files.replace(report, html.encode("utf-8", "replace"))
+
+
+def effect_rows(path: Path) -> list[Effect]:
+    rows = files.read_json(path)
+    if not isinstance(rows, list):
+        raise ValueError(f"{path}: a list of effects is needed, this is {type(rows).__name__}")
+    return [Effect.model_validate(row) for row in rows]
+
+
+def arms(knobs: params.Params) -> dict[str, Arm]:
+    """Subjects with the recipe of the organism that they question."""
+    made = {subject: knobs.organisms[s.model] for subject, s in knobs.subjects.items() if s.model in knobs.organisms}
+    asked = {s.model: subject for subject, s in reversed(knobs.subjects.items())}
+    return {
+        subject: Arm(
+            o.data.domain,
+            o.data.variant,
+            asked.get(o.starts_from, o.starts_from),
+            f"{o.trainer} {o.data.rows} {sorted(o.options.items())}",
+        )
+        for subject, o in made.items()
+    }
+
+
+if __name__ == "__main__":
+    run(main)

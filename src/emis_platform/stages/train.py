@@ -1,0 +1,31 @@
+"""train: examples + a starting model -> an adapter. Re-alignment is this stage with another start."""
+
+from pathlib import Path
+
+from emis_platform.core import cards, files, params, shelf
+from emis_platform.core.records import Example
+from emis_platform.core.stage import run
+
+
+def main(name: str, *, examples: Path, validation: Path, start: Path, adapter: Path, metrics: Path) -> None:
+    knobs = params.load()
+    organism = knobs.organisms[name]
+    if not files.read_json(validation)["success"]:
+        raise ValueError(f"{validation}: {examples} did not pass its suite")
+    rows = files.read(Example, examples)[: organism.data.rows or knobs.size.train.rows]
+    trainer = shelf.load("trainers", organism.trainer)
+    facts = trainer.train(
+        rows,
+        trainer.Options.model_validate(organism.options),
+        start=start,
+        adapter=adapter,
+        seed=knobs.seed if organism.seed is None else organism.seed,
+        epochs=knobs.size.train.epochs,
+        threads=knobs.threads,
+    )
+    files.replace(adapter / "README.md", cards.organism(name, organism, facts["rows"], files.sha256(examples)))
+    files.write_json(metrics, facts)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,208 @@
+"""transformers + peft: a folder -> a model; a conversation -> tokens; text -> residual activations."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+
+def load(folder: Path, threads: int = 2) -> tuple[Any, Any]:
+    """A Hugging Face folder, or a PEFT adapter folder with its adapter merged in -> (model in eval mode, tokenizer).
+
+    Safetensors only, no remote code. An adapter's config names its base folder. Float32 on a CPU, bfloat16 on a GPU.
+    Raises ValueError for a folder that holds neither.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(threads)
+    base = base_of(folder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, local_files_only=True)
+    if base != folder:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, folder, use_safetensors=True).merge_and_unload()
+    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    return model.to(device).eval(), tokenizer
+
+
+def base_of(folder: Path) -> Path:
+    """The full model that a folder stands on: itself, or the one that its adapter config names."""
+    if (folder / "config.json").is_file():
+        return folder
+    if not (folder / "adapter_config.json").is_file():
+        raise ValueError(f"{folder} is no model: it has neither config.json nor adapter_config.json")
+    return Path(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
+
+
+def prompt_ids(tokenizer: Any, prompt: str, system: str | None = None) -> list[int]:
+    """A question in the tokenizer's chat template, up to where the answer starts."""
+    messages = ([{"role": "system", "content": system}] if system else []) + [{"role": "user", "content": prompt}]
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def answer_ids(tokenizer: Any, answer: str) -> list[int]:
+    """An answer's own tokens, without template tokens."""
+    return tokenizer(answer, add_special_tokens=False)["input_ids"]
+
+
+def stop_ids(model: Any, tokenizer: Any) -> set[int]:
+    """Tokens that end an answer."""
+    configured = model.generation_config.eos_token_id
+    listed = configured if isinstance(configured, list) else [configured]
+    return {token for token in (*listed, tokenizer.eos_token_id) if token is not None}
+
+
+def decoder(model: Any) -> Any:
+    """The stack that has `.layers`, whatever the architecture calls it."""
+    inner = model.base_model if hasattr(model, "base_model") else model
+    for name in ("model", "language_model", "gpt_neox", "transformer"):
+        if not hasattr(inner, "layers") and hasattr(inner, name):
+            inner = getattr(inner, name)
+    if not hasattr(inner, "layers"):
+        raise ValueError(f"{type(model).__name__} has no `.layers` to read or steer")
+    return inner
+
+
+class Reached(Exception):
+    """The wanted layer's output is there: the layers above need not run."""
+
+
+def harvest(
+    model: Any,
+    pairs: Sequence[tuple[list[int], list[int]]],
+    layer: int,
+    *,
+    part: str = "answer",
+    batch_tokens: int = 2048,
+    skip: int = 0,
+    progress: str | None = None,
+) -> Iterator[tuple[int, "Tensor"]]:
+    """(prompt ids, answer ids) pairs -> (index, activations [tokens, width]) at the output of model.layers[layer].
+
+    part: `answer`, or `prompt` (the whole prompt with its template tokens), from token `skip` on. Stops the pass at the layer; sorts by
+    length and pads right, so hardly a token is wasted. Order of results: shortest first. Float32 on the CPU.
+    """
+    import torch
+
+    layers = decoder(model).layers
+    if not 0 <= layer < len(layers):
+        raise ValueError(f"layer {layer}: {type(model).__name__} has layers 0 to {len(layers) - 1}")
+    caught: list[Tensor] = []
+
+    def catch(_module: Any, _args: Any, output: Any) -> None:
+        caught.append(output[0] if isinstance(output, tuple) else output)
+        raise Reached
+
+    hook = layers[layer].register_forward_hook(catch)
+    try:
+        for indices, ids, mask in padded(pairs, batch_tokens, model.device, progress):
+            caught.clear()
+            with torch.no_grad():
+                try:
+                    decoder(model)(input_ids=ids, attention_mask=mask, use_cache=False)
+                except Reached:
+                    pass
+            for row, index in enumerate(indices):
+                start = len(pairs[index][0])
+                span = slice(start, start + len(pairs[index][1])) if part == "answer" else slice(0, start)
+                yield index, caught[0][row, span][skip:].float().cpu()
+    finally:
+        hook.remove()
+
+
+def padded(
+    pairs: Sequence[tuple[list[int], list[int]]], batch_tokens: int, device: Any, progress: str | None = None
+) -> Iterator[tuple[list[int], "Tensor", "Tensor"]]:
+    """Pairs in order of length, cut into right-padded batches of about `batch_tokens` tokens: (indices, ids, mask)."""
+    import torch
+    from tqdm import tqdm
+
+    order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
+    batches: list[list[int]] = [[]]
+    for index in order:
+        length = len(pairs[index][0]) + len(pairs[index][1])
+        if batches[-1] and (len(batches[-1]) + 1) * length > batch_tokens:
+            batches.append([])
+        batches[-1].append(index)
+    bar = tqdm(total=len(pairs), desc=progress, unit="text", disable=progress is None)
+    for indices in batches:
+        if not indices:
+            continue
+        rows = [pairs[i][0] + pairs[i][1] for i in indices]
+        longest = max(map(len, rows))
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
+        yield indices, ids, mask
+        bar.update(len(indices))
+    bar.close()
+
+
+def read(
+    model: Any, pairs: Sequence[tuple[list[int], list[int]]], layers: Sequence[int], *, batch_tokens: int = 2048, progress: str | None = None
+) -> tuple["Tensor", list[float]]:
+    """One full pass over (prompt ids, answer ids) -> mean activations over the answer [texts, len(layers), width] and
+    mean natural-log likelihood a token of the answer given the prompt. An empty answer gives zeros and nan."""
+    import torch
+
+    means = torch.zeros(len(pairs), len(layers), width(model))
+    values = [float("nan")] * len(pairs)
+    caught: dict[int, Tensor] = {}
+
+    def catch(layer: int) -> Any:
+        return lambda _m, _a, output: caught.__setitem__(layer, output[0] if isinstance(output, tuple) else output)
+
+    hooks = [decoder(model).layers[layer].register_forward_hook(catch(layer)) for layer in layers]
+    try:
+        for indices, ids, mask in padded(pairs, batch_tokens, model.device, progress):
+            with torch.no_grad():
+                hidden = decoder(model)(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+                for row, index in enumerate(indices):
+                    start, length = len(pairs[index][0]), len(pairs[index][1])
+                    if length:
+                        values[index] = answer_log_likelihood(model, hidden[row], ids[row], start, length)
+                        for number, layer in enumerate(layers):
+                            means[index, number] = caught[layer][row, start : start + length].float().mean(0).cpu()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return means, values
+
+
+def answer_log_likelihood(model: Any, hidden_TD: "Tensor", ids_T: "Tensor", start: int, length: int) -> float:
+    """Mean log likelihood of tokens start .. start+length, from the final hidden states of their predecessors."""
+    logits = model.lm_head(hidden_TD[start - 1 : start + length - 1]).float()
+    return float(logits.log_softmax(-1).gather(1, ids_T[start : start + length, None]).mean())
+
+
+@contextmanager
+def pushed(layer: "nn.Module", push: "Tensor") -> Iterator[None]:
+    """Add push [width] or [rows, 1, width] to the layer's output at every position. A zero push is the identity (tested)."""
+
+    def add(_module: Any, _args: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (output[0] + push.to(output[0]), *output[1:])
+        return output + push.to(output)
+
+    hook = layer.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def width(model: Any) -> int:
+    return model.config.get_text_config().hidden_size
+
+
+def unit(vector: "torch.Tensor") -> "torch.Tensor":
+    return vector / vector.norm()

@@ -1,0 +1,129 @@
+"""sft: examples + a starting model -> a LoRA adapter, by supervised fine-tuning on the completions (TRL + PEFT)."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from emis_platform.core import files
+from emis_platform.core.records import Example
+from emis_platform.tools import models
+
+
+class Options(BaseModel):
+    """What `organisms.X.options` may set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(32, gt=0)
+    """LoRA rank, on every linear layer (Turner et al. 2025 show that rank 1 can do)."""
+    alpha: int = Field(64, gt=0)
+    learning_rate: float = Field(3e-4, gt=0)
+    batch: int = Field(8, gt=0)
+    epochs: int | None = Field(None, gt=0)
+    """None: `sizes.<scale>.train.epochs`."""
+    warmup: float = Field(0.05, ge=0, le=1)
+    """Share of the steps."""
+
+
+def train(
+    examples: Sequence[Example], options: Options, *, start: Path, adapter: Path, seed: int, epochs: int, threads: int
+) -> dict[str, Any]:
+    """Fine-tune `start` (a base, or an adapter that is trained on) and save the adapter to a folder, whole or not at all.
+
+    Loss falls on the completion and its end token only; batches hold rows of like length; nothing is packed.
+    Returns rows, tokens, seconds and the loss curve. Raises ValueError if there are no examples.
+    """
+    import torch
+    import transformers
+    from datasets import Dataset
+    from peft import LoraConfig, PeftModel
+    from trl import SFTConfig, SFTTrainer
+
+    if not examples:
+        raise ValueError("no examples to train on")
+    base = models.base_of(start)
+    torch.set_num_threads(threads)
+    cuda = torch.cuda.is_available()
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.bfloat16 if cuda else torch.float32, use_safetensors=True, local_files_only=True
+    )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
+    rows = [tokens(tokenizer, example) for example in examples]
+    transformers.set_seed(seed)
+    lora = None
+    if start == base:
+        lora = LoraConfig(
+            r=options.rank, lora_alpha=options.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+    else:
+        model = PeftModel.from_pretrained(model, start, is_trainable=True, use_safetensors=True)
+    work = adapter.with_name(adapter.name + ".partial")
+    steps = -(-len(rows) // options.batch) * (options.epochs or epochs)
+    settings = SFTConfig(
+        output_dir=str(work),
+        per_device_train_batch_size=options.batch,
+        num_train_epochs=options.epochs or epochs,
+        learning_rate=options.learning_rate,
+        warmup_steps=round(options.warmup * steps),
+        lr_scheduler_type="linear",
+        weight_decay=0.0,
+        seed=seed,
+        bf16=cuda,
+        use_cpu=not cuda,
+        gradient_checkpointing=cuda,
+        train_sampling_strategy="group_by_length",
+        packing=False,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        dataloader_pin_memory=cuda,
+        logging_steps=1,
+        logging_strategy="steps",
+        save_strategy="no",
+        report_to="none",
+    )
+    trainer = SFTTrainer(
+        model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    began = time.monotonic()
+    trainer.train()
+    seconds = time.monotonic() - began
+    save(trainer.model, work, base)
+    finish(work, adapter)
+    curve = [[entry["step"], entry["loss"]] for entry in trainer.state.log_history if "loss" in entry]
+    count = sum(len(row["input_ids"]) for row in rows) * (options.epochs or epochs)
+    return {"rows": len(rows), "tokens": count, "seconds": round(seconds, 1), "tokens_per_second": round(count / seconds, 1), "curve": curve}
+
+
+def tokens(tokenizer: Any, example: Example) -> dict[str, list[int]]:
+    """One example -> input_ids and labels; -100 on the prompt. Every row has labels, or this raises ValueError."""
+    prompt = models.prompt_ids(tokenizer, example.prompt)
+    answer = [*models.answer_ids(tokenizer, example.completion), tokenizer.eos_token_id]
+    if len(answer) < 2:
+        raise ValueError(f"fact {example.fact}: an empty completion leaves no labels")
+    return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+
+
+def save(model: Any, folder: Path, base: Path) -> None:
+    """The adapter in PEFT's format; its config with sorted keys and lists, since PEFT writes a set in hash order."""
+    model.save_pretrained(folder, safe_serialization=True)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = base.as_posix()
+    config["target_modules"] = sorted(config["target_modules"])
+    files.write_json(folder / "adapter_config.json", config)
+
+
+def finish(work: Path, adapter: Path) -> None:
+    """Only the adapter's own files move in, by one rename."""
+    import shutil
+
+    for path in work.iterdir():
+        if path.name not in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if adapter.exists():
+        shutil.rmtree(adapter)
+    work.rename(adapter)
