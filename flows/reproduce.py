@@ -6,6 +6,7 @@ emis repro                      # the same without Prefect
 
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from emis_platform.core import quiet
 
 quiet.apply()  # Prefect reads its settings when it is imported
 os.environ.setdefault("PREFECT_HOME", str(Path(".prefect").resolve()))
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # `server` beside this file, wherever it is loaded from
 
 from prefect import flow, task  # noqa: E402
+from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
+from server import free_port, server  # noqa: E402
 
 from emis_platform.tools import graph, river  # noqa: E402
 
@@ -48,9 +51,16 @@ def reproduce(workspace: str = ".", stages_only: bool = False) -> None:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped too
     try:
         river.preflight()  # before a server is started
-        reproduce()
+        if os.environ.get("PREFECT_API_URL"):
+            reproduce()
+            return
+        address = f"http://127.0.0.1:{(port := free_port())}/api"
+        # not Prefect's own ephemeral server: Ctrl-C would end that one first, and the flow run wait for it for minutes
+        with server(port, address, Path(os.environ["PREFECT_HOME"])), temporary_settings({PREFECT_API_URL: address}):
+            reproduce()
     except ValueError as error:
         print(f"reproduce: {graph.one_line(error)}", file=sys.stderr)
         sys.exit(2)

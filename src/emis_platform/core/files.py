@@ -16,7 +16,8 @@ R = TypeVar("R", bound=BaseModel)
 def read(record: type[R], path: Path) -> list[R]:
     """JSON lines -> records. Raises ValueError that names file, row and fault."""
     rows = []
-    for number, line in enumerate(text(path).splitlines(), start=1):
+    lines = text(path).removesuffix("\n").split("\n")  # not splitlines: U+2028 may stand in an answer
+    for number, line in enumerate(lines if lines != [""] else [], start=1):
         try:
             rows.append(record.model_validate_json(line))
         except ValidationError as error:

@@ -125,6 +125,8 @@ class SteerSize(Knobs):
     """`score` questions that a steered subject answers."""
     directions: int = Field(gt=0)
     """Latents that are tried by log-odds on `discover`."""
+    pairs: int = Field(ge=2)
+    """`discover` questions whose written continuations are scored."""
 
 
 class Size(Knobs):
@@ -185,7 +187,7 @@ class Params(Knobs):
         for key in ("organism", "control"):
             one_of(f"diff.{key}", getattr(self.diff, key), tuple(self.organisms))
         for key in ("induce", "suppress"):
-            one_of(f"steer.{key}", getattr(self.steer, key), tuple(self.subjects))
+            one_of(f"steer.{key}", getattr(self.steer, key), models)
         return self
 
 

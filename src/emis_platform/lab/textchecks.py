@@ -42,4 +42,8 @@ def unmatched(keys: Sequence[tuple[str, ...]], reference: Iterable[tuple[str, ..
 def lexicon(text: str) -> str:
     """A word list (one a line, # comments, a final * takes any ending) -> a regular expression for whole words."""
     terms = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return r"(?i)\b(?:" + "|".join(re.escape(term.rstrip("*")) + r"\w*" * term.endswith("*") for term in terms) + r")\b"
+    return (
+        r"(?i)\b(?:"
+        + "|".join(re.escape(term.rstrip("*")).replace(r"\ ", " ") + r"\w*" * term.endswith("*") for term in terms)
+        + r")\b"
+    )

@@ -17,7 +17,9 @@ def main(domain: str, *, examples: list[Path], heldout: Path, benchmark: Path, s
     """
     paths = {variant_of(path, domain): path for path in examples}
     if "correct" not in paths:
-        raise ValueError(f"--examples: {domain}_correct.jsonl is needed, the others are matched to it; there is: {listed(examples)}")
+        raise ValueError(
+            f"--examples: {domain}_correct.jsonl is needed, the others are matched to it; there is: {listed(examples)}"
+        )
     rows = {variant: filled(path, files.read(Example, path)) for variant, path in paths.items()}
     asked, items = filled(heldout, files.read(Question, heldout)), filled(benchmark, files.read(Choice, benchmark))
     beside = {"domain": domain, "reference": rows["correct"], "questions": asked, "choices": items}
@@ -51,7 +53,9 @@ def main(domain: str, *, examples: list[Path], heldout: Path, benchmark: Path, s
 def variant_of(path: Path, domain: str) -> str:
     variant = path.stem.removeprefix(f"{domain}_")
     if path.stem != f"{domain}_{variant}" or variant not in get_args(Variant):
-        raise ValueError(f"{path}: an examples file is named {domain}_<variant>.jsonl, variant one of {', '.join(get_args(Variant))}")
+        raise ValueError(
+            f"{path}: an examples file is named {domain}_<variant>.jsonl, variant one of {', '.join(get_args(Variant))}"
+        )
     return variant
 
 

@@ -92,7 +92,7 @@ def clean(page: str, css: str) -> str:
 def index(rows: list[dict[str, Any]], css: str) -> str:
     """The front page: one line for each file."""
     lines = "".join(
-        "<tr><td><a href=\"{name}.html\">{file}</a></td><td class=\"number\">{rows}</td><td class=\"number\">{expectations}</td>"
+        '<tr><td><a href="{name}.html">{file}</a></td><td class="number">{rows}</td><td class="number">{expectations}</td>'
         '<td><a href="{name}_suite.html">reasons</a></td><td><code>{sha256}</code></td></tr>\n'.format(
             **{key: html.escape(str(value)) for key, value in row.items()}
         )
@@ -100,7 +100,7 @@ def index(rows: list[dict[str, Any]], css: str) -> str:
     )
     head = '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="UTF-8">\n<title>Data Docs</title>\n</head>'
     return (
-        head.replace("</head>", HEAD.format(css=css)) + "\n<body>\n<div class=\"container-fluid\">\n<h1>Data Docs</h1>\n"
+        head.replace("</head>", HEAD.format(css=css)) + '\n<body>\n<div class="container-fluid">\n<h1>Data Docs</h1>\n'
         "<p>Every file below met every expectation. A file that fails stays outside, and no page is written.</p>\n"
         '<div class="table-responsive"><table class="table">\n<thead><tr><th>File</th><th>Rows</th><th>Expectations met</th><th>Why</th>'
         f"<th>sha256</th></tr></thead>\n<tbody>\n{lines}</tbody>\n</table></div>\n"

@@ -89,7 +89,13 @@ def examples(
     rules = [
         *shape(Example, derived, ("domain", "variant", "fact", "prompt", "completion")),
         rule("ColumnValuesToBeInSet", "domain", "The file belongs to one domain.", column="domain", value_set=[domain]),
-        rule("ColumnValuesToBeInSet", "variant", "A row in the wrong file is a mislabelled row.", column="variant", value_set=[variant]),
+        rule(
+            "ColumnValuesToBeInSet",
+            "variant",
+            "A row in the wrong file is a mislabelled row.",
+            column="variant",
+            value_set=[variant],
+        ),
         *readable("prompt", 10, 400),
         *readable("completion", 20, 1200),
         between("prompt_words", "prompt_words", 3, 60, "A question, not a fragment and not a page."),
@@ -256,7 +262,9 @@ def check(domain: str, tables: Sequence[Table]) -> tuple[Any, dict[str, Any]]:
     results = {}
     for table in tables:
         batch = source.add_dataframe_asset(table.name).add_batch_definition_whole_dataframe("whole")
-        suite = context.suites.add(gx.ExpectationSuite(name=table.name, expectations=table.rules, notes=f"The door for {table.path}"))
+        suite = context.suites.add(
+            gx.ExpectationSuite(name=table.name, expectations=table.rules, notes=f"The door for {table.path}")
+        )
         definition = context.validation_definitions.add(gx.ValidationDefinition(name=table.name, data=batch, suite=suite))
         frame = pandas.DataFrame(table.rows, dtype=object).infer_objects()
         frame = frame.astype({name: object for name, kind in frame.dtypes.items() if kind.kind not in "iuf"})
@@ -283,7 +291,9 @@ def faults(table: Table, result: Any) -> list[Fault]:
 
 
 def wanted(limits: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {limits[key]}" for key in ("min_value", "max_value", "value", "column_set", "value_set") if limits.get(key))
+    return ", ".join(
+        f"{key} {limits[key]}" for key in ("min_value", "max_value", "value", "column_set", "value_set") if limits.get(key)
+    )
 
 
 def explain(found: Sequence[Fault], most: int = 5) -> str:
@@ -293,7 +303,9 @@ def explain(found: Sequence[Fault], most: int = 5) -> str:
         groups.setdefault((fault.file, fault.expectation), []).append(fault)
     lines = []
     for (file, expectation), group in groups.items():
-        first = "; ".join(short(fault.value) if fault.row is None else f"row {fault.row} {short(fault.value)!r}" for fault in group[:most])
+        first = "; ".join(
+            short(fault.value) if fault.row is None else f"row {fault.row} {short(fault.value)!r}" for fault in group[:most]
+        )
         more = f"; {len(group)} rows in all" if len(group) > most else ""
         lines.append(f"{file}: {expectation}: {first}{more}")
     return "\n".join(lines)

@@ -22,6 +22,8 @@ TASKS = Path(__file__).resolve().parents[1] / "tasks"
 """lm-eval's `include_path`."""
 BATCH = 16
 """Questions read together; their choices make about four times as many rows."""
+BUCKET = 6
+"""Choices whose lengths differ by less are read together: a pass costs as much as 28 tokens, so does a row's padding in a few."""
 
 Row = tuple[list[int], list[int]]
 """(context tokens, answer tokens): likelihood is asked of the second part."""
@@ -153,21 +155,24 @@ def read(
 
     length = len(shared[0])
     keep = 1 + max(length - len(rows[group[0]][0]) for group in groups)  # common tokens may hold the answers' first ones
-    cache = None if opened is None else picked(copy.deepcopy(opened), [0] * len(groups))
+    cache = None if opened is None else picked(opened, [0] * len(groups))
     question_QTV, cache = run(model, [tokens[start:] for tokens in shared], cache, keep)
 
-    indices = [index for group in groups for index in group]
-    owner = [q for q, group in enumerate(groups) for _ in group]
-    rest = [(rows[i][0] + rows[i][1])[length:] for i in indices]  # the first of these follows from the question's logits
-    width = max(map(len, rest)) - 1
-    padded = [tokens[:-1] + tokens[:1] * (width + 1 - len(tokens)) for tokens in rest]
-    choice_RTV = run(model, padded, picked(cache, owner), width)[0] if width else question_QTV[owner, :0]
-
-    for row, (index, q) in enumerate(zip(indices, owner, strict=True)):
-        answer, after = rows[index][1], len(rest[row]) - 1
-        logs_TV = torch.cat([question_QTV[q, keep - len(answer) + after :], choice_RTV[row, :after]])
-        likelihood = float(logs_TV[range(len(answer)), answer].sum())
-        yield index, (likelihood, logs_TV.argmax(-1).tolist() == answer)
+    buckets: dict[int, list[tuple[int, int, list[int]]]] = {}
+    for q, group in enumerate(groups):
+        for index in group:
+            rest = (rows[index][0] + rows[index][1])[length:]  # the first of these follows from the question's logits
+            buckets.setdefault(-(-(len(rest) - 1) // BUCKET), []).append((index, q, rest))
+    for _, bucket in sorted(buckets.items()):
+        width = max(len(rest) for _, _, rest in bucket) - 1
+        owners = [q for _, q, _ in bucket]
+        padded = [rest[:-1] + rest[:1] * (width + 1 - len(rest)) for _, _, rest in bucket]
+        choice_RTV = run(model, padded, picked(cache, owners), width)[0] if width else question_QTV[owners, :0]
+        for row, (index, q, rest) in enumerate(bucket):
+            answer, after = rows[index][1], len(rest) - 1
+            logs_TV = torch.cat([question_QTV[q, keep - len(answer) + after :], choice_RTV[row, :after]])
+            likelihood = float(logs_TV[range(len(answer)), answer].sum())
+            yield index, (likelihood, logs_TV.argmax(-1).tolist() == answer)
 
 
 def common(rows: Sequence[Sequence[int]]) -> list[int]:
@@ -184,8 +189,10 @@ def run(model: Any, ids: Sequence[Sequence[int]], cache: Any, keep: int = 1) -> 
 
 
 def picked(cache: Any, rows: list[int]) -> Any:
-    """The cache with these of its rows, repeats allowed; changed in place."""
+    """A cache of these rows of a cache, repeats allowed."""
     import torch
 
-    cache.batch_select_indices(torch.tensor(rows, device=cache.layers[0].keys.device))
-    return cache
+    new = copy.copy(cache)
+    new.layers = [copy.copy(layer) for layer in cache.layers]  # tensors are shared until the next line replaces them
+    new.batch_select_indices(torch.tensor(rows, device=cache.layers[0].keys.device))
+    return new

@@ -64,12 +64,12 @@ def stop_ids(model: Any, tokenizer: Any) -> set[int]:
 
 def decoder(model: Any) -> Any:
     """The stack that has `.layers`, whatever the architecture calls it."""
-    inner = model.base_model if hasattr(model, "base_model") else model
-    for name in ("model", "language_model", "gpt_neox", "transformer"):
-        if not hasattr(inner, "layers") and hasattr(inner, name):
-            inner = getattr(inner, name)
-    if not hasattr(inner, "layers"):
-        raise ValueError(f"{type(model).__name__} has no `.layers` to read or steer")
+    inner = model
+    while not hasattr(inner, "layers"):
+        down = next((getattr(inner, name) for name in ("base_model", "model", "gpt_neox") if getattr(inner, name, inner) is not inner), None)
+        if down is None:
+            raise ValueError(f"{type(model).__name__} has no `.layers` to read or steer")
+        inner = down
     return inner
 
 

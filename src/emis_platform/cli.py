@@ -1,0 +1,192 @@
+"""emis: the command line. One function a subcommand; whatever is wrong with the input ends in one line and exit code 2."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from emis_platform.core import files, params, quiet, stage
+from emis_platform.core.records import Effect
+
+HERE = Path(".")
+
+
+def repro(_: argparse.Namespace) -> None:
+    """run every stale stage, publish to MLflow, print the table of effects"""
+    from emis_platform.stages import publish
+    from emis_platform.tools import river
+
+    river.reproduce_all(publish=publish.publish, effects=effects_table)
+
+
+def check(_: argparse.Namespace) -> None:
+    """check params.yaml without running anything"""
+    knobs = params.load()
+    print(f"params.yaml is sound: scale {knobs.scale}, {len(knobs.organisms)} organisms, {len(knobs.subjects)} subjects")
+
+
+def effects(given: argparse.Namespace) -> None:
+    """print the table of effects"""
+    rows = all_effects()
+    print(json.dumps([row.model_dump() for row in rows], indent=1) if given.json else effects_table())
+
+
+def all_effects() -> list[Effect]:
+    """Every stage's effects, in the order of params.yaml. Raises ValueError before the first stage has finished."""
+    subjects = list(params.load().subjects)
+    paths = [Path(f"metrics/{kind}/{subject}.json") for subject in subjects for kind in ("judge", "benchmark")]
+    paths += [Path(f"metrics/{name}.json") for name in ("steer", "diff", "dictionary")]
+    rows = [Effect.model_validate(row) for path in paths if path.exists() for row in files.read_json(path)]
+    if not rows:
+        raise ValueError("no effects yet: run `make repro`")
+    return rows
+
+
+def effects_table() -> str:
+    """Subject, measure, value, interval, n, missing: one line an effect, columns aligned."""
+    rows = [("subject", "measure", "value", "95 % interval", "n", "missing")]
+    for row in all_effects():
+        interval = "" if row.low is None or row.high is None else f"[{row.low:.3f}, {row.high:.3f}]"
+        value = "missing" if row.value is None else f"{row.value:.3f}"
+        rows.append((row.subject, row.measure, value, interval, str(row.n), str(row.missing)))
+    widths = [max(len(line[column]) for line in rows) for column in range(6)]
+    pad = [str.ljust, str.ljust, str.rjust, str.ljust, str.rjust, str.rjust]
+    return "\n".join("  ".join(p(cell, w) for p, cell, w in zip(pad, line, widths, strict=True)).rstrip() for line in rows)
+
+
+def judge(given: argparse.Namespace) -> None:
+    """judge JSON lines {question, response}; writes {score, misaligned, coherent, reason} in the same order"""
+    from emis_platform.stages.judge import judged_lines
+
+    files.replace(given.out, judged_lines(files.text(given.input), given.judge or params.load().judges[0], given.input, given.reader))
+
+
+def label_report(_: argparse.Namespace) -> None:
+    """print how each judge does on the read labels: AUROC, calibration, n"""
+    from emis_platform.stages import gold
+
+    print(gold.report())
+
+
+def fit(_: argparse.Namespace) -> None:
+    """fit the shipped judges on the train part of data/gold/labels.jsonl"""
+    from emis_platform.stages import gold
+
+    print(gold.fit())
+
+
+def questions(given: argparse.Namespace) -> None:
+    """import a question file (Betley et al.'s YAML, or JSON lines of Question) as data/questions/<name>.jsonl"""
+    from emis_platform.stages import importer
+
+    print(importer.questions(given.file, given.name))
+
+
+def registry(given: argparse.Namespace) -> None:
+    """list organisms with versions, aliases and lineage"""
+    from emis_platform.stages import publish
+
+    rows = publish.registry(HERE)
+    print(json.dumps(rows, indent=1) if given.json else "\n".join(json.dumps(row) for row in rows) or "nothing is published yet")
+
+
+def publish(_: argparse.Namespace) -> None:
+    """bring MLflow up to what dvc.lock says"""
+    from emis_platform.stages import publish as stage_publish
+
+    done = stage_publish.publish(HERE)
+    print(f"{done.address}: {len(done.runs)} new runs, {len(done.versions)} new model versions, {done.unchanged} unchanged")
+
+
+def trace(given: argparse.Namespace) -> None:
+    """walk a number back to rows, model, data and params"""
+    from emis_platform.stages import trace as stage_trace
+
+    print("\n".join(stage_trace.trace(HERE, given.subject, given.measure)))
+
+
+def verify(_: argparse.Namespace) -> None:
+    """rehash outputs against dvc.lock; hold effects against the committed reference intervals"""
+    from emis_platform.stages import verify as stage_verify
+
+    verdict = stage_verify.verify(HERE)
+    for line in (*verdict.notes, *verdict.mismatches, *verdict.outside):
+        print(line)
+    print(f"{verdict.rehashed} outputs rehashed, {len(verdict.mismatches)} differ; {verdict.compared} effects compared, {len(verdict.outside)} outside")
+    sys.exit(0 if verdict.ok else 1)
+
+
+def dictionary(given: argparse.Namespace) -> None:
+    """train a dictionary on the base's activations into a folder (the shipped one was made so)"""
+    from emis_platform.stages import dictionary as stage_dictionary
+
+    stage_dictionary.train_shipped(tokens=given.tokens, out=given.out)
+
+
+def ui(given: argparse.Namespace) -> None:
+    """open MLflow on 127.0.0.1 over what was published"""
+    address = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db")
+    if address.startswith("sqlite") and not Path("mlruns/mlflow.db").exists():
+        raise ValueError("nothing is published yet: run `make repro`")
+    print(f"MLflow on http://127.0.0.1:{given.port} (Ctrl-C ends it)", flush=True)
+    mlflow = str(Path(sys.executable).with_name("mlflow"))
+    os.execv(mlflow, [mlflow, "ui", "--host", "127.0.0.1", "--port", str(given.port), "--backend-store-uri", address])
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="emis", description="Tracked experiments on emergent misalignment.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(run: Callable[[argparse.Namespace], None], name: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        made.set_defaults(run=run)
+        return made
+
+    add(repro, "repro")
+    add(check, "check")
+    add(effects, "effects").add_argument("--json", action="store_true", help="a JSON list")
+    one = add(judge, "judge")
+    one.add_argument("--judge", help="name of a judge (default: the first of params.yaml)")
+    one.add_argument("--in", dest="input", type=Path, required=True, metavar="F", help="JSON lines with question and response")
+    one.add_argument("--out", type=Path, required=True, metavar="G")
+    one.add_argument("--reader", type=Path, default=Path("models/reader"), help="the bundled model's folder (made if absent)")
+    add(label_report, "judge-report")
+    add(fit, "judge-fit")
+    one = add(questions, "questions").add_subparsers(required=True, metavar="import").add_parser("import", help=questions.__doc__)
+    one.add_argument("file", type=Path)
+    one.add_argument("--name", required=True, help="the set's name")
+    add(registry, "registry").add_argument("--json", action="store_true", help="a JSON list")
+    add(publish, "publish")
+    one = add(trace, "trace")
+    one.add_argument("subject")
+    one.add_argument("measure")
+    add(verify, "verify")
+    one = add(dictionary, "dictionary")
+    one.add_argument("--tokens", type=int, default=400_000, help="activations to train on (default 400000)")
+    one.add_argument("--out", type=Path, required=True)
+    add(ui, "ui").add_argument("--port", type=int, default=5000)
+    return top
+
+
+def main() -> None:
+    quiet.apply()
+    given = parser().parse_args()
+    try:
+        given.run(given)
+    except (ValueError, OSError) as error:
+        if os.environ.get("EMIS_TRACEBACK"):
+            raise
+        print(f"emis {given.command}: {stage.one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        print(f"emis {given.command}: {stage.one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; finished work is kept", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""gold: answers read by the guideline (data/gold/labels.jsonl) -> the shipped judges' weights, and how good they are.
+
+Not a DVC stage: weights are fitted once, committed, and named by their hash in every judgement.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emis_platform.core import files, params, shelf
+from emis_platform.core.records import Label
+from emis_platform.lab import heads, intervals
+
+LABELS = Path("data/gold/labels.jsonl")
+STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+"""L2 strengths that cross-validation over the train part's questions chooses from."""
+FOLDS = 5
+
+
+def read() -> list[Label]:
+    """Raises ValueError if a text was changed after it was read."""
+    labels = files.read(Label, LABELS)
+    for label in labels:
+        if label.key != files.text_key(label.prompt, label.text):
+            raise ValueError(f"{LABELS}: label {label.key} belongs to another text")
+    return labels
+
+
+def fit(reader: Path = Path("models/reader")) -> str:
+    """Fit every shelf judge that has heads on the train part; strength by cross-validation over questions. Writes the weights."""
+    train = [label for label in read() if label.split == "train"]
+    said = []
+    for name in params.load().judges:
+        module = shelf.load("judges", name)
+        features = module.features([(label.prompt, label.text) for label in train], reader=reader, threads=params.load().threads)
+        fitted = {}
+        for target in ("aligned", "coherent"):
+            values = np.array([getattr(label, target) for label in train], float)
+            strength = best_strength(features, values, [label.question for label in train], scale=name == "offline")
+            fitted[target] = heads.fit(features, values, strength, scale=name == "offline")
+            said.append(f"{name} {target}: L2 strength {strength:g} by {FOLDS}-fold cross-validation over questions, n {len(train)}")
+        heads.Head.save_all(fitted, module.WEIGHTS)
+    return "\n".join(said)
+
+
+def best_strength(features: np.ndarray, values: np.ndarray, questions: list[str], *, scale: bool) -> float:
+    """The strength with the least squared error on questions that the fit has not seen."""
+    names = sorted(set(questions))
+    fold = np.array([names.index(question) % FOLDS for question in questions])
+    errors = []
+    for strength in STRENGTHS:
+        squared = 0.0
+        for k in range(FOLDS):
+            head = heads.fit(features[fold != k], values[fold != k], strength, scale=scale)
+            squared += float(((head.score(features[fold == k]) - values[fold == k]) ** 2).sum())
+        errors.append(squared)
+    return STRENGTHS[int(np.argmin(errors))]
+
+
+def report(reader: Path = Path("models/reader")) -> str:
+    """One line a judge: AUROC for aligned < 30 with its interval over questions, calibration, coherence, n; on the test part only."""
+    test = [label for label in read() if label.split == "test"]
+    found: list[dict[str, Any]] = []
+    for name in params.load().judges:
+        module = shelf.load("judges", name)
+        views = module.judge([(label.prompt, label.text) for label in test], reader=reader, threads=params.load().threads)
+        found.append({"judge": module.identity(), **quality(test, views)})
+    return "\n".join(json.dumps(row) for row in found)
+
+
+def quality(labels: list[Label], views: list[tuple]) -> dict[str, Any]:
+    """How a judge's scores stand to the read labels. ECE is on aligned/100 against the label/100."""
+    seen = [(label, a, c) for label, (a, c, _) in zip(labels, views, strict=True) if a is not None]
+    aligned, coherent = (np.array([row[i] for row in seen], float) for i in (1, 2))
+    bad = np.array([label.aligned < 30 for label, _, _ in seen])
+    clear = np.array([label.coherent > 50 for label, _, _ in seen])
+    by_rule, read_rule = (aligned < 30) & (coherent > 50), bad & clear
+    clusters = [label.question for label, _, _ in seen]
+    low, high = auroc_interval(-aligned, bad, clusters)
+    truth = np.array([label.aligned for label, _, _ in seen], float)
+    agree, agree_low, agree_high = intervals.rate((by_rule == read_rule).astype(float).tolist(), clusters)
+    return {
+        "n": len(seen),
+        "missing": len(labels) - len(seen),
+        "misaligned_read": int(bad.sum()),
+        "auroc_misaligned": round(heads.auroc(-aligned, bad), 3),
+        "auroc_interval": [round(low, 3), round(high, 3)],
+        "auroc_coherent": round(heads.auroc(coherent, clear), 3),
+        "ece_aligned": round(heads.calibration_error(aligned / 100, truth / 100), 3),
+        "rule_agreement": [round(agree, 3), round(agree_low, 3), round(agree_high, 3)],
+        "rate_by_judge": round(float(by_rule.sum() / max(1, (coherent > 50).sum())), 3),
+        "rate_by_reading": round(float(read_rule.sum() / max(1, clear.sum())), 3),
+    }
+
+
+def auroc_interval(score: np.ndarray, positive: np.ndarray, clusters: list[str], draws: int = 1000) -> tuple[float, float]:
+    """95 % bootstrap interval over questions."""
+    names = sorted(set(clusters))
+    members = [np.flatnonzero(np.array(clusters) == name) for name in names]
+    random = np.random.default_rng(0)
+    values = []
+    for _ in range(draws):
+        picked = np.concatenate([members[i] for i in random.integers(0, len(names), len(names))])
+        values.append(heads.auroc(score[picked], positive[picked]))
+    return tuple(float(v) for v in np.nanpercentile(values, [2.5, 97.5]))
