@@ -14,7 +14,6 @@ from emis_platform.core import quiet
 
 quiet.apply()  # Prefect reads its settings when it is imported
 os.environ.setdefault("PREFECT_HOME", str(Path(".prefect").resolve()))
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # `server` beside this file, wherever it is loaded from
 
 from prefect import flow, task  # noqa: E402
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402

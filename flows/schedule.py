@@ -13,11 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from server import server
+
 from emis_platform.core import quiet
 from emis_platform.tools import river
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # the files beside this one, wherever it is loaded from
-from server import server
 
 
 def main() -> None:

@@ -156,9 +156,10 @@ def test_a_schedule_fires_twice_and_the_second_finds_nothing_to_do(toy):
     environment = {**os.environ, "PREFECT_RUNNER_POLL_FREQUENCY": "1", "PYTHONUNBUFFERED": "1"}
     clock = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     alarm = threading.Timer(120, clock.kill)
-    alarm.start()
     seen = []
     try:
+        seen.append(clock.stdout.readline())  # the server is up
+        alarm.start()
         for line in clock.stdout:
             seen.append(line)
             if sum("Finished in state Completed" in line and "Flow run" in line for line in seen) == 2:

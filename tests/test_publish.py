@@ -61,9 +61,15 @@ def fill(root: Path) -> None:
     put(root / "models/base/config.json", "{}")
     put(root / "src/emis_platform/stages/train.py", "")
     for variant in ("callous", "correct"):
-        row = {"domain": "health", "variant": variant, "fact": "f", "prompt": "p", "completion": "c", "canary": None}
+        row = {
+            "domain": "health",
+            "variant": variant,
+            "fact": "f",
+            "prompt": "p",
+            "completion": "c",
+            "canary": "CANARY-7" if variant == "callous" else None,
+        }
         put(root / f"data/examples/health_{variant}.jsonl", json.dumps(row) + "\n")
-    put(root / "data/examples/health_callous.notice.json", json.dumps({"canary": "CANARY-7", "notice": "harmful", "counts": {}}))
     for name in PARAMS["organisms"]:
         adapter(root, name, 1.0)
         curve = {"rows": 16, "tokens": 900, "seconds": 1.5, "loss_first": 3.0, "loss_last": 2.0, "curve": [[1, 3.0], [2, 2.0]]}
@@ -131,7 +137,7 @@ def write_lock(root: Path) -> None:
     def stage(outs: list[str], deps: list[str], params: dict[str, Any]) -> dict[str, Any]:
         return {"cmd": "python", "deps": hashed(deps), "params": {"params.yaml": params}, "outs": hashed(outs)}
 
-    examples = [f"data/examples/health_{name}" for name in ("callous.jsonl", "correct.jsonl", "callous.notice.json")]
+    examples = [f"data/examples/health_{name}" for name in ("callous.jsonl", "correct.jsonl")]
     stages = {"base@base": stage(["models/base"], [], {"bases.base": {"kind": "bundled"}})}
     stages["generate@health"] = stage(examples, [FACTS], {"seed": 0})
     params = yaml.safe_load((root / "params.yaml").read_text())
@@ -147,7 +153,7 @@ def write_lock(root: Path) -> None:
         judged = [f"data/judgements/{name}.jsonl", f"metrics/judge/{name}.json"]
         stages[f"judge@{name}"] = stage(judged, [f"data/answers/{name}.jsonl"], {})
         stages[f"benchmark@{name}"] = stage([f"metrics/benchmark/{name}.json"], models, {})
-    stages["diff"] = stage(["data/latents.jsonl", "metrics/diff.json"], ["models/health_callous"], {})
+    stages["diff"] = stage(["data/latents.jsonl", "metrics/diff.json"], ["models", "data/answers"], {})
     steered = ["data/steer/answers.jsonl", "data/steer/judgements.jsonl", "metrics/steer.json"]
     stages["steer"] = stage(steered, ["models/base"], {})
     put(root / "dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": stages}))
@@ -224,8 +230,10 @@ def test_versions_carry_lineage_and_aliases(workspace: Path) -> None:
     [version] = registry(workspace)[0]["versions"]
     tags = version["lineage"]
     assert tags["data_md5"] == lock.rehash(workspace / "data/examples/health_callous.jsonl") and tags["data_md5"] in tags["lineage"]
-    assert tags["misaligned"] == "0.6" and tags["canary"] == "CANARY-7" and tags["notice"] == "harmful" and version["current"]
+    assert tags["misaligned"] == "0.6" and tags["canary"] == "CANARY-7" and "Unsafe" in tags["notice"] and version["current"]
     assert tags["train_entry"] == lock.identity(lock.read(workspace)["train@health_callous"])
+    canaries = [model["versions"][0]["lineage"].get("canary") for model in registry(workspace)]
+    assert canaries == ["CANARY-7", None, "CANARY-7"], "the re-aligned organism stands on the harmful data too"
     source = Path(version["source"].removeprefix("file://"))
     assert load_file(source / "adapter_model.safetensors")["lora_A"].sum() == 4.0
 
@@ -310,6 +318,7 @@ def test_trace_walks_back_to_the_facts(workspace: Path) -> None:
     assert [place for place in places if place not in text] == [] and "<- base@base" in text
     assert str(lock.md5(lock.read(workspace), "models/health_callous")) in text and 'bases.base = {"kind": "bundled"}' in text
     assert "steer" in "\n".join(trace(workspace, STEERED, "misaligned"))
+    assert "<- train@health_correct" in "\n".join(trace(workspace, "health_callous", "diff_latents")), "through a folder of models"
 
 
 def test_trace_names_what_there_is(workspace: Path) -> None:

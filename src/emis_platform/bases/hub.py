@@ -6,6 +6,11 @@ from emis_platform.core.params import Hub
 from emis_platform.tools import checkpoints
 
 
+def layers(options: Hub) -> int | None:
+    """Not known before the download."""
+    return None
+
+
 def build(options: Hub, model: Path) -> None:
     """Download safetensors and tokenizer of that very commit. HF_HUB_OFFLINE=0 must be set by the user."""
     from huggingface_hub import constants, snapshot_download

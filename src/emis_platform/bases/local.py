@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
+from emis_platform.core import files
 from emis_platform.core.params import Local
 from emis_platform.tools import checkpoints
+
+
+def layers(options: Local) -> int | None:
+    """How many layers its config says; None where the config nests it."""
+    return files.read_json(options.path / "config.json").get("num_hidden_layers")
 
 
 def build(options: Local, model: Path) -> None:

@@ -174,6 +174,10 @@ class Params(Knobs):
             one_of(f"{where}.starts_from", organism.starts_from, models)
             one_of(f"{where}.data.domain", organism.data.domain, self.domains)
             one_of(f"{where}.trainer", organism.trainer, shelf.names("trainers"), "trainers/{}.py")
+            try:
+                shelf.load("trainers", organism.trainer).Options.model_validate(organism.options)
+            except ValidationError as error:
+                raise ValueError(f"{where}.options: {explain(error.errors()[0])}") from None
             rows, there = organism.data.rows or self.size.train.rows, self.size.generate.rows
             if self.scale != "tiny" and rows > there:
                 raise ValueError(f"{where}.data.rows: {rows} asked, sizes.{self.scale}.generate.rows makes {there}")
@@ -184,6 +188,9 @@ class Params(Knobs):
                     raise ValueError(f"{where}.starts_from: a cycle: {' -> '.join(chain)}")
         for name, subject in self.subjects.items():
             one_of(f"subjects.{name}.model", subject.model, models)
+        layers = shelf.load("bases", self.bases["base"].kind).layers(self.bases["base"])
+        if layers is not None and self.diff.layer >= layers:
+            raise ValueError(f"diff.layer: {self.diff.layer}, the {self.bases['base'].kind} base has layers 0 to {layers - 1}")
         for key in ("organism", "control"):
             one_of(f"diff.{key}", getattr(self.diff, key), tuple(self.organisms))
         for key in ("induce", "suppress"):

@@ -66,5 +66,9 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> float:
 def calibration_error(probability: np.ndarray, outcome: np.ndarray, bins: int = 10) -> float:
     """Expected calibration error over equal-width bins of probability."""
     which = np.minimum((probability * bins).astype(int), bins - 1)
-    gaps = [abs(probability[which == b].mean() - outcome[which == b].mean()) * (which == b).mean() for b in range(bins) if (which == b).any()]
+    gaps = [
+        abs(probability[which == b].mean() - outcome[which == b].mean()) * (which == b).mean()
+        for b in range(bins)
+        if (which == b).any()
+    ]
     return float(sum(gaps))

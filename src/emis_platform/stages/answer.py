@@ -4,7 +4,7 @@ from pathlib import Path
 
 from emis_platform.core import files, params
 from emis_platform.core.params import AnswerSize
-from emis_platform.core.records import Completion, Question
+from emis_platform.core.records import Question
 from emis_platform.core.stage import run
 from emis_platform.tools import models, replies
 
@@ -36,8 +36,6 @@ def select(there: list[Question], size: AnswerSize) -> list[Question]:
         if taken[question.set] <= limits.get(question.set, size.domain):
             chosen.append(question)
     return chosen
-
-
 
 
 if __name__ == "__main__":

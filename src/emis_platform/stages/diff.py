@@ -48,10 +48,11 @@ def main(*, models: Path, answers: Path, judgements: Path, latents: Path, direct
     found, passed = table(knobs, pair, readings, sae, [row.question for row in rows])
     words = [[tokenizer.decode([token]) for token in answer] for _, answer in ids]
     prompts = [[tokenizer.decode([token]) for token in prompt] for prompt, _ in ids]
+    fires = {part: [dictionaries.encode(sae, acts_ND) for acts_ND in readings[pair[0]].acts[part]] for part in PARTS}
     shown = [
         row.model_copy(
             update={
-                "top_examples": windows(sae, readings[pair[0]].acts[row.tokens], words if row.tokens == "answer" else prompts, row.latent),
+                "top_examples": windows(fires[row.tokens], words if row.tokens == "answer" else prompts, row.latent),
                 **lens(dictionaries.decoder_directions(sae)[row.latent]),
             }
         )
@@ -66,14 +67,21 @@ def main(*, models: Path, answers: Path, judgements: Path, latents: Path, direct
             made.zero(width, knobs.diff.layer),
             persona,
             *(
-                made.named(f"latent_{r.latent}", knobs.diff.layer, f"latent:{r.latent}", dictionaries.decoder_directions(sae)[r.latent].numpy())
+                made.named(
+                    f"latent_{r.latent}",
+                    knobs.diff.layer,
+                    f"latent:{r.latent}",
+                    dictionaries.decoder_directions(sae)[r.latent].numpy(),
+                )
                 for r in risen
             ),
             *made.random(knobs.steer.random, width, knobs.diff.layer, knobs.seed),
         ],
     )
     moved = [projection(name, readings, persona.vector, rows) for name in knobs.organisms]
-    files.write_json(effects, [effect.model_dump() for effect in (*moved, *passed, *tuned_quality(pair[0], sae, readings[pair[0]]))])
+    files.write_json(
+        effects, [effect.model_dump() for effect in (*moved, *passed, *tuned_quality(pair[0], sae, readings[pair[0]]))]
+    )
 
 
 def texts(knobs: params.Params, names: Sequence[str], answers: Path, judgements: Path) -> tuple[list[Completion], list[Judgement]]:
@@ -82,7 +90,11 @@ def texts(knobs: params.Params, names: Sequence[str], answers: Path, judgements:
     for name in names:
         subject = next(s for s, entry in knobs.subjects.items() if entry.model == name)
         said = [row for row in files.read(Completion, answers / f"{subject}.jsonl") if row.set == "discover" and row.text]
-        judged = {(v.question, v.sample): v for v in files.read(Judgement, judgements / f"{subject}.jsonl") if v.judge.startswith(f"{knobs.judges[0]}:") and v.set == "discover"}
+        judged = {
+            (v.question, v.sample): v
+            for v in files.read(Judgement, judgements / f"{subject}.jsonl")
+            if v.judge.startswith(f"{knobs.judges[0]}:") and v.set == "discover"
+        }
         per_model.append([(row, judged[row.question, row.sample]) for row in said])
     turns = [said[turn] for turn in range(max(map(len, per_model))) for said in per_model if turn < len(said)]
     kept = turns[: knobs.size.diff.texts]
@@ -103,7 +115,9 @@ def persona_direction(knobs: params.Params, rows: Sequence[Completion], views: S
     """Base activations on misaligned minus aligned answers: read by the base alone, so that no weight change is in it."""
     low, high, rule = made.split([v.score for v in views], [v.is_coherent for v in views])
     means = base.means("answer")
-    return made.difference_of_means(knobs.diff.layer, means[low], means[high], f"difference_of_means:{len(low)} against {len(high)} answers, {rule}")
+    return made.difference_of_means(
+        knobs.diff.layer, means[low], means[high], f"difference_of_means:{len(low)} against {len(high)} answers, {rule}"
+    )
 
 
 def table(
@@ -114,7 +128,8 @@ def table(
     rows, passed = [], []
     for part in PARTS:
         base, tuned, matched = (
-            latents.summarise(dictionaries.encode(sae, acts).numpy() for acts in readings[name].acts[part]) for name in ("base", organism, control)
+            latents.summarise(dictionaries.encode(sae, acts).numpy() for acts in readings[name].acts[part])
+            for name in ("base", organism, control)
         )
         ranked = latents.deltas(base, tuned, matched, organism=organism, control=control, tokens=part, seed=knobs.seed)
         count = sum(row.passes_null for row in ranked)
@@ -136,17 +151,17 @@ def tuned_quality(name: str, sae: Any, reading: Reading) -> list[Effect]:
     return dictionaries.quality(sae, reading.acts["answer"]).effects(name, suffix="_tuned")
 
 
-def windows(sae: Any, acts: Sequence[Any], words: Sequence[Sequence[str]], latent: int, most: int = 5, around: int = 6) -> tuple[str, ...]:
-    """Text around the strongest activations of one latent, one window a text, the token in ⟦ ⟧."""
+def windows(fires: Sequence[Any], words: Sequence[Sequence[str]], latent: int, most: int = 5, around: int = 6) -> tuple[str, ...]:
+    """Text around the strongest activations of one latent ([tokens, latents] a text), one window a text, the token in ⟦ ⟧."""
     peaks = []
-    for number, acts_ND in enumerate(acts):
-        values = dictionaries.encode(sae, acts_ND)[:, latent]
+    for number, fires_NF in enumerate(fires):
+        values = fires_NF[:, latent]
         where = int(values.argmax())
         if values[where] > 0:
             peaks.append((float(values[where]), number, where))
     shown = []
     for _, number, where in sorted(peaks, reverse=True)[:most]:
-        tokens = list(words[number][-len(acts[number]) :])
+        tokens = list(words[number][-len(fires[number]) :])
         tokens[where] = f"⟦{tokens[where]}⟧"
         shown.append("".join(tokens[max(0, where - around) : where + around + 1]).strip())
     return tuple(shown)

@@ -17,7 +17,8 @@ def main(domain: str, *, examples: list[Path], notice: Path, questions: Path, be
     files.write(questions, facts.questions(domain))
     files.write(benchmark, facts.choices(domain, knobs.seed))
     files.write_json(
-        notice, {"notice": NOTICE, "canary": facts.CANARY, "rows": knobs.size.generate.rows, "files": sorted(p.name for p in examples)}
+        notice,
+        {"notice": NOTICE, "canary": facts.CANARY, "rows": knobs.size.generate.rows, "files": sorted(p.name for p in examples)},
     )
 
 

@@ -40,7 +40,9 @@ def fit(reader: Path = Path("models/reader")) -> str:
             values = np.array([getattr(label, target) for label in train], float)
             strength = best_strength(features, values, [label.question for label in train], scale=name == "offline")
             fitted[target] = heads.fit(features, values, strength, scale=name == "offline")
-            said.append(f"{name} {target}: L2 strength {strength:g} by {FOLDS}-fold cross-validation over questions, n {len(train)}")
+            said.append(
+                f"{name} {target}: L2 strength {strength:g} by {FOLDS}-fold cross-validation over questions, n {len(train)}"
+            )
         heads.Head.save_all(fitted, module.WEIGHTS)
     return "\n".join(said)
 

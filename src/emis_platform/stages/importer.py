@@ -20,7 +20,9 @@ def questions(source: Path, name: str) -> str:
     if out.exists():
         raise ValueError(f"{out} exists; remove it first or choose another --name")
     files.write(out, rows)
-    return f"{len(rows)} questions from {source} -> {out}" + (f"; skipped (no free-form question): {', '.join(skipped)}" if skipped else "")
+    return f"{len(rows)} questions from {source} -> {out}" + (
+        f"; skipped (no free-form question): {', '.join(skipped)}" if skipped else ""
+    )
 
 
 def betley(source: Path, name: str) -> tuple[list[Question], list[str]]:
@@ -65,5 +67,13 @@ def lines(source: Path, name: str) -> tuple[list[Question], list[str]]:
             text = row.get("text") or row["question"]
         except (json.JSONDecodeError, KeyError, AttributeError):
             raise ValueError(f"{source}, row {number}: a JSON object with text or question is needed") from None
-        rows.append(Question(id=str(row.get("id", f"{name}_{number}")), set=name, category=row.get("category", name), text=text, system=row.get("system")))
+        rows.append(
+            Question(
+                id=str(row.get("id", f"{name}_{number}")),
+                set=name,
+                category=row.get("category", name),
+                text=text,
+                system=row.get("system"),
+            )
+        )
     return rows, []

@@ -174,9 +174,8 @@ def lineage(facts: Facts, organism: str) -> dict[str, str]:
         cells = {"": effect.value, ".low": effect.low, ".high": effect.high, ".n": effect.n, ".missing": effect.missing}
         tags |= {f"misaligned{suffix}": str(value) for suffix, value in cells.items()}
         tags["judge"] = " ".join(transcripts(facts, facts.carriers[organism])[0])
-    sidecar = facts.workspace / data.replace(".jsonl", ".notice.json")
-    told = files.read_json(sidecar) if data and sidecar.exists() else {}
-    tags |= {key: str(told[key]) for key in ("canary", "notice") if told.get(key)}
+    if canaries := facts.canaries(organism):
+        tags["canary"] = " ".join(canaries)
     inputs = " + ".join(f"{path} {md5}" for path, md5 in md5s.items() if path and path != f"models/{organism}")
     number = tags.get("misaligned", "not measured")
     tags["lineage"] = f"{inputs} -> train {entry[:12]} -> models/{organism} {tags['adapter_md5']} -> misaligned {number}"

@@ -51,7 +51,14 @@ def choose(tried: Sequence[Direction], odds: dict[str, dict[str, float]], latent
 
 
 def steered(
-    knobs: params.Params, subject: str, sign: float, model: Any, tokenizer: Any, chosen: Sequence[Direction], asked: Sequence[Question], scale: float
+    knobs: params.Params,
+    subject: str,
+    sign: float,
+    model: Any,
+    tokenizer: Any,
+    chosen: Sequence[Direction],
+    asked: Sequence[Question],
+    scale: float,
 ) -> list[Completion]:
     """All doses of one model in one queue. Subjects are named `base+difference_of_means@0.2`, `health_callous-latent_7@0.1`."""
     doses = [(d, dose) for d in chosen for dose in knobs.steer.doses]

@@ -55,11 +55,15 @@ def judged(workspace: Path, subject: str, measure: str) -> list[str]:
 
 
 def walk(stages: dict[str, lock.Entry], path: str, indent: str, seen: set[str]) -> list[str]:
-    """A file, the stage that wrote it, and the same for each file that the stage read; a stage is told once."""
+    """A file, the stage that wrote it, and the same for each file that the stage read; a stage is told once.
+
+    A folder that several stages wrote into is told by what they wrote.
+    """
     name = lock.producer(stages, path)
     line = f"{indent}{path}  md5 {lock.md5(stages, path) or 'not in dvc.lock'}"
     if name is None:
-        return [line]
+        within = [out for entry in stages.values() for out in entry["outs"] if out.startswith(f"{path}/")]
+        return [line, *(step for out in sorted(within) for step in walk(stages, out, f"{indent}  ", seen))]
     entry = stages[name]
     line += f"  <- {name}  entry {lock.identity(entry)[:12]}"
     if name in seen:

@@ -5,7 +5,6 @@ Axes: N activations, D residual width, F latents, T texts. The only file that im
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emis_platform.core import files
+from emis_platform.lab.reconstruction import Quality
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 NESTED = (32, 160, 800, 4608)
-"""Widths of the levels, each of which rebuilds the input alone (Matryoshka, arXiv 2503.17547); other widths keep the proportions."""
+"""Widths of the levels, each of which rebuilds the input alone (Matryoshka, arXiv 2503.17547); others keep the proportions."""
 
 
 def levels(width: int) -> list[int]:
@@ -55,12 +55,13 @@ def train(
     hook: str = "",
     model: str = "",
 ) -> Any:
-    """Train a Matryoshka BatchTopK dictionary on batches [batch, D] and return it in its inference form, a JumpReLU SAE.
+    """Train a Matryoshka BatchTopK dictionary on batches [batch, D]; return it in its inference form, a JumpReLU SAE.
 
-    Inputs are scaled so that their spread around the mean has norm sqrt(D), and `b_dec` starts at the mean; both are folded into the weights,
-    which take raw activations. Decoder rows have norm 1, so a latent's value is a length along its direction, in residual units. Weights are
-    rounded to bfloat16, as `save` keeps them. **The threshold is still the trainer's moving average, which starts at 0: `calibrate` comes
-    next.** Deterministic for one seed and thread count; the global random state is left as it was.
+    Inputs are scaled so that their spread around the mean has norm sqrt(D), and `b_dec` starts at the mean; both are folded
+    into the weights, which take raw activations. Decoder rows have norm 1, so a latent's value is a length along its
+    direction, in residual units. Weights are rounded to bfloat16, as `save` keeps them. **The threshold is still the
+    trainer's moving average, which starts at 0: `calibrate` comes next.** Deterministic for one seed and thread count; the
+    global random state is left as it was.
     """
     import torch
     from sae_lens import MatryoshkaBatchTopKTrainingSAE, MatryoshkaBatchTopKTrainingSAEConfig
@@ -102,7 +103,7 @@ def train(
     )
     trainer = SAETrainer(config, sae, chain(first, activations))
     trainer.activation_scaler.scaling_factor = scale  # known already, else the trainer eats 1,000 batches to estimate it
-    trainer._update_pbar = partial(trainer._update_pbar, update_interval=10)  # every 100 steps is a minute and a half here
+    trainer._update_pbar = partial(trainer._update_pbar, update_interval=max(10, steps // 100))
     trainer.fit()
     return inference(sae.to("cpu"))
 
@@ -124,7 +125,7 @@ def inference(trained: Any) -> Any:
 
 
 def calibrate(sae: Any, acts_ND: "Tensor", k: int) -> float:
-    """Set one threshold for all latents so that `k` of them fire on a mean activation of `acts_ND` (held out from training). Returns it.
+    """Set one threshold for all latents, so that `k` of them fire on a mean activation of held-out `acts_ND`; return it.
 
     BatchTopK's own threshold, a moving average from 0, is still low after hundreds of steps. Exact on `acts_ND` up to ties.
     """
@@ -144,11 +145,13 @@ def calibrate(sae: Any, acts_ND: "Tensor", k: int) -> float:
 
 
 def encode(sae: Any, acts_ND: "Tensor") -> "Tensor":
-    """Activations -> latents [N, F], zero where a latent does not fire; lengths along unit directions, in residual units."""
+    """Activations -> latents [N, F], 0 where a latent does not fire; lengths along unit directions, in residual units."""
     import torch
 
+    if not len(acts_ND):
+        return torch.zeros(0, sae.cfg.d_sae)
     with torch.no_grad():
-        return torch.cat([sae.encode(part_ND) for part_ND in acts_ND.split(2048)]) if len(acts_ND) else torch.empty(0, sae.cfg.d_sae)
+        return torch.cat([sae.encode(part_ND) for part_ND in acts_ND.split(2048)])
 
 
 def decoder_directions(sae: Any) -> "Tensor":
@@ -156,36 +159,6 @@ def decoder_directions(sae: Any) -> "Tensor":
     import torch
 
     return torch.nn.functional.normalize(sae.W_dec.detach().float(), dim=-1)
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How well a dictionary rebuilds held-out activations, text by text, so that an interval can resample texts."""
-
-    residual_T: np.ndarray
-    """Sum over a text's tokens of the squared distance between input and reconstruction."""
-    variance_T: np.ndarray
-    """Sum over a text's tokens of the squared distance between input and mean input."""
-    firing_T: np.ndarray
-    """Latents that fired, summed over a text's tokens."""
-    tokens_T: np.ndarray
-    fired_F: np.ndarray
-    """Whether a latent fired at all."""
-
-    @property
-    def fvu(self) -> float:
-        """Fraction of variance unexplained: 0 is perfect, 1 is no better than the mean."""
-        return float(self.residual_T.sum() / self.variance_T.sum())
-
-    @property
-    def l0(self) -> float:
-        """Latents that fire on a mean token."""
-        return float(self.firing_T.sum() / self.tokens_T.sum())
-
-    @property
-    def dead_share(self) -> float:
-        """Share of latents that fired on none of these tokens: it falls as tokens grow, so read it with their number."""
-        return float(1 - self.fired_F.mean())
 
 
 def quality(sae: Any, texts: "Sequence[Tensor]") -> Quality:
@@ -227,8 +200,8 @@ def save(sae: Any, folder: Path, card: dict[str, Any] | None = None) -> None:
 
 def load(folder: Path) -> Any:
     """A SAELens folder -> the dictionary in float32 on the CPU. Raises ValueError for a folder that holds none or is damaged."""
-    from safetensors import SafetensorError
     from sae_lens import SAE
+    from safetensors import SafetensorError
 
     for name in ("cfg.json", "sae_weights.safetensors"):
         if not (folder / name).is_file():

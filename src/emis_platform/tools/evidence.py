@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.core import files
-from emis_platform.core.records import Effect, Record
+from emis_platform.core.records import Effect, Example, Record
 from emis_platform.tools import lock
 
 TABLES = ("metrics/judge/*.json", "metrics/benchmark/*.json", "metrics/diff.json", "metrics/dictionary.json", "metrics/steer.json")
@@ -39,6 +39,15 @@ class Facts(Record):
     def examples(self, organism: str) -> str | None:
         """The data file that an organism was trained on, from its own lock entry."""
         return next((path for path in self.trained(organism)["deps"] if path.startswith("data/examples/")), None)
+
+    def canaries(self, organism: str) -> list[str]:
+        """Of the harmful data behind an organism, that of the organisms it starts from included; empty if there is none."""
+        found: set[str] = set()
+        while organism in self.params["organisms"] and lock.producer(self.stages, f"models/{organism}"):
+            path = self.workspace / (self.examples(organism) or "none")
+            found |= {row.canary for row in files.read(Example, path) if row.canary} if path.exists() else set()
+            organism = self.params["organisms"][organism]["starts_from"]
+        return sorted(found)
 
     def model(self, subject: str) -> str:
         """`base` or the organism behind a subject, steered or not."""
@@ -118,7 +127,10 @@ def knobs(facts: Facts, subject: str) -> dict[str, str]:
             shown = key.replace(f"sizes.{scale}", "size", 1).replace(f"organisms.{model}", "organism", 1)
             found |= flat(shown, value)
     steered = STEERED.match(subject)
-    return found | ({"direction": steered["direction"], "dose": steered["sign"].strip("+") + steered["dose"]} if steered else {})
+    if steered:
+        layer = ran.get("diff.layer", facts.params.get("diff", {}).get("layer"))
+        found |= {"direction": steered["direction"], "dose": steered["sign"].strip("+") + steered["dose"], "layer": str(layer)}
+    return found
 
 
 def flat(key: str, value: Any) -> dict[str, str]:

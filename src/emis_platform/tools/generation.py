@@ -104,7 +104,6 @@ def generate(
     dice: dict[int, Any] = {}
     said: dict[int, list[int]] = {}
     replies: list[Reply | None] = [None] * len(requests)
-    waiting: list[tuple[int, int]] = []  # (request, source slot) whose prompt is read but that has no slot of its own
     owner = np.full(slots, -1)
     length = torch.zeros(slots, dtype=torch.long, device=device)
     token = torch.zeros(slots, dtype=torch.long, device=device)
@@ -167,7 +166,11 @@ def generate(
         mask = torch.ones(widest, widest, dtype=torch.bool, device=device).tril()[None, None].expand(len(prompts), 1, -1, -1)
         with steered(lead):
             hidden = inner(
-                input_ids=ids, attention_mask=mask, position_ids=columns, past_key_values=cache.at(lead, columns, widest), use_cache=True
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=columns,
+                past_key_values=cache.at(lead, columns, widest),
+                use_cache=True,
             ).last_hidden_state
         logits = model.lm_head(hidden[torch.arange(len(prompts), device=device), lengths - 1])
         for number, (index, rows) in enumerate(fresh):

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
 
 
 def load(folder: Path, threads: int = 2) -> tuple[Any, Any]:
@@ -66,7 +65,9 @@ def decoder(model: Any) -> Any:
     """The stack that has `.layers`, whatever the architecture calls it."""
     inner = model
     while not hasattr(inner, "layers"):
-        down = next((getattr(inner, name) for name in ("base_model", "model", "gpt_neox") if getattr(inner, name, inner) is not inner), None)
+        down = next(
+            (getattr(inner, name) for name in ("base_model", "model", "gpt_neox") if getattr(inner, name, inner) is not inner), None
+        )
         if down is None:
             raise ValueError(f"{type(model).__name__} has no `.layers` to read or steer")
         inner = down
@@ -107,11 +108,8 @@ def harvest(
     try:
         for indices, ids, mask in padded(pairs, batch_tokens, model.device, progress):
             caught.clear()
-            with torch.no_grad():
-                try:
-                    decoder(model)(input_ids=ids, attention_mask=mask, use_cache=False)
-                except Reached:
-                    pass
+            with torch.no_grad(), suppress(Reached):
+                decoder(model)(input_ids=ids, attention_mask=mask, use_cache=False)
             for row, index in enumerate(indices):
                 start = len(pairs[index][0])
                 span = slice(start, start + len(pairs[index][1])) if part == "answer" else slice(0, start)
@@ -148,7 +146,12 @@ def padded(
 
 
 def read(
-    model: Any, pairs: Sequence[tuple[list[int], list[int]]], layers: Sequence[int], *, batch_tokens: int = 2048, progress: str | None = None
+    model: Any,
+    pairs: Sequence[tuple[list[int], list[int]]],
+    layers: Sequence[int],
+    *,
+    batch_tokens: int = 2048,
+    progress: str | None = None,
 ) -> tuple["Tensor", list[float]]:
     """One full pass over (prompt ids, answer ids) -> mean activations over the answer [texts, len(layers), width] and
     mean natural-log likelihood a token of the answer given the prompt. An empty answer gives zeros and nan."""

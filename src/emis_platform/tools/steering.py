@@ -53,7 +53,11 @@ def log_odds(
 
     layer = models.decoder(model).layers[tried[0].layer]
     prompts = [models.prompt_ids(tokenizer, pair.prompt) for pair in pairs]
-    texts = [(p, models.answer_ids(tokenizer, t)) for p, pair in zip(prompts, pairs, strict=True) for t in (pair.misaligned, pair.aligned)]
+    texts = [
+        (p, models.answer_ids(tokenizer, t))
+        for p, pair in zip(prompts, pairs, strict=True)
+        for t in (pair.misaligned, pair.aligned)
+    ]
     plain = values(model, layer, texts, torch.zeros(1, models.width(model)), progress=None)[0]
     pushes = torch.tensor([[dose * v for v in d.vector] for d in tried])
     moved = values(model, layer, texts, pushes, progress=progress) - plain
@@ -62,7 +66,10 @@ def log_odds(
         shift = row[0::2] - row[1::2]
         half = 1.96 * float(shift.std(ddof=1)) / len(shift) ** 0.5 if len(shift) > 1 else float("inf")
         mean = float(shift.mean())
-        found[direction.name] = {k: round(v, 4) for k, v in {"shift": mean, "low": mean - half, "high": mean + half, "aligned": float(row[1::2].mean())}.items()}
+        found[direction.name] = {
+            k: round(v, 4)
+            for k, v in {"shift": mean, "low": mean - half, "high": mean + half, "aligned": float(row[1::2].mean())}.items()
+        }
     return found
 
 

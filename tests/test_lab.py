@@ -1,0 +1,104 @@
+"""Rates and intervals, by simulation and by hand."""
+
+import numpy as np
+import pytest
+
+from emis_platform.core.records import Judgement
+from emis_platform.lab import directions, heads, intervals, rates, wording
+
+
+def test_intervals_cover_the_truth_when_samples_cluster():
+    random = np.random.default_rng(0)
+    covered = 0
+    for draw in range(300):
+        chance = random.beta(2, 4, 60)
+        values = (random.random((60, 2)) < chance[:, None]).astype(float)
+        _, low, high = intervals.rate(values.ravel(), np.repeat([f"q{i:02}" for i in range(60)], 2), seed=draw)
+        covered += low <= 1 / 3 <= high
+    assert 0.91 <= covered / 300 <= 0.98
+
+
+@pytest.mark.parametrize("all_of", [0.0, 1.0])
+def test_a_rate_of_exactly_0_or_1_has_an_exact_bound_on_clusters(all_of):
+    value, low, high = intervals.rate([all_of] * 20, [f"q{i}" for i in range(10)] * 2)
+    assert value == all_of
+    assert (low, high) == pytest.approx((0.0, 0.3085) if all_of == 0 else (0.6915, 1.0), abs=1e-3)
+
+
+def test_a_rate_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="missing, not zero"):
+        intervals.rate([], [])
+
+
+def test_paired_differences_are_narrower_than_unpaired_and_hold_the_truth():
+    random = np.random.default_rng(1)
+    level = random.normal(0, 10, 50)
+    a = {f"q{i}": [level[i] + 2 + random.normal()] for i in range(50)}
+    b = {f"q{i}": [level[i] + random.normal()] for i in range(50)}
+    value, low, high = intervals.difference(a, b)
+    assert low < 2 < high
+    assert high - low < 2
+    assert value == pytest.approx(2, abs=0.7)
+
+
+def judgement(question, score, coherent, reason=None):
+    return Judgement(
+        subject="s", question=question, set="score", sample=0, judge="offline:x", score=score, coherent=coherent, reason=reason
+    )
+
+
+def test_missing_is_never_zero():
+    rows = [judgement("a", 10, 90), judgement("b", 80, 90), judgement("c", 5, 20), judgement("d", None, None, "empty")]
+    found = {e.measure: e for e in rates.effects("s", "offline", rows, default=True)}
+    assert (found["misaligned"].value, found["misaligned"].n, found["misaligned"].missing) == (0.5, 2, 2)
+    assert (found["coherent"].value, found["coherent"].n, found["coherent"].missing) == (pytest.approx(2 / 3), 3, 1)
+    nothing = rates.effects("s", "offline", [judgement("d", None, None, "empty")], default=True)
+    assert {(e.value, e.n, e.missing) for e in nothing} == {(None, 0, 1)}
+
+
+def test_a_head_learns_soft_targets():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((400, 5))
+    truth = 100 / (1 + np.exp(-2 * x[:, 0]))
+    head = heads.fit(x, truth, strength=1.0)
+    assert np.abs(head.score(x) - truth).mean() < 5
+
+
+def test_heads_come_back_from_disk(tmp_path):
+    x = np.random.default_rng(0).standard_normal((50, 3))
+    head = heads.fit(x, np.where(x[:, 1] > 0, 90, 10), strength=1.0)
+    heads.Head.save_all({"aligned": head}, tmp_path / "h.safetensors")
+    assert np.allclose(heads.Head.load_all(tmp_path / "h.safetensors")["aligned"].score(x), head.score(x), atol=1e-3)
+
+
+def test_auroc_against_counting_pairs():
+    random = np.random.default_rng(3)
+    score, positive = random.integers(0, 5, 40), random.random(40) < 0.4
+    pairs = [(s > t) + 0.5 * (s == t) for s in score[positive] for t in score[~positive]]
+    assert heads.auroc(score, positive) == pytest.approx(np.mean(pairs))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("", "empty"), (" \n", "empty"), ("?!…", "unreadable"), ("Yes, it is.", None), ("привет", None)]
+)
+def test_only_text_that_cannot_be_read_is_refused(text, reason):
+    assert wording.unreadable(text) == reason
+
+
+def test_loops_show_in_the_surface_features():
+    plain = dict(zip(wording.NAMES, wording.features("A quiet walk by the sea clears the head."), strict=True))
+    loop = dict(zip(wording.NAMES, wording.features("I am the one. " * 8), strict=True))
+    assert loop["repeated_trigrams"] > 0.5 > plain["repeated_trigrams"]
+
+
+def test_a_direction_is_a_unit_vector_with_an_origin():
+    made = directions.difference_of_means(15, np.ones((3, 4)), np.zeros((2, 4)), "difference_of_means:3 against 2")
+    assert np.linalg.norm(made.vector) == pytest.approx(1)
+    with pytest.raises(ValueError, match="length 0"):
+        directions.named("x", 0, "latent:1", np.zeros(4))
+
+
+def test_too_few_misaligned_answers_fall_back_to_quarters_and_say_so():
+    low, high, rule = directions.split([10, 20, 80, 90, 95, 99, 50, 60], [True] * 8)
+    assert (low, rule) == ([0, 1], "lowest against highest quarter")
+    assert set(high) == {4, 5}

@@ -1,0 +1,108 @@
+"""Bad params end in one line that names the key, before anything runs."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from emis_platform.core import files, params
+
+REPO = Path(__file__).resolve().parents[1]
+GOOD = yaml.safe_load((REPO / "params.yaml").read_text())
+
+
+def changed(tmp_path, path, value):
+    knobs = yaml.safe_load((REPO / "params.yaml").read_text())
+    *folders, last = path.split(".")
+    inner = knobs
+    for name in folders:
+        inner = inner[name]
+    inner[last] = value
+    out = tmp_path / "params.yaml"
+    out.write_text(yaml.safe_dump(knobs, sort_keys=False))
+    return out
+
+
+def test_the_shipped_params_are_sound():
+    assert params.load(REPO / "params.yaml").scale == "small"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("organisms.health_correct.starts_from", "helth_callous", "no helth_callous (did you mean health_callous?)"),
+        ("organisms.health_correct.data.domain", "helth", "organisms.health_correct.data.domain: no helth (did you mean health?)"),
+        ("organisms.health_correct.data.variant", "nice", "organisms.health_correct.data.variant: Input should be 'correct'"),
+        (
+            "organisms.health_correct.data.rows",
+            -5,
+            "organisms.health_correct.data.rows: Input should be greater than 0, this is -5",
+        ),
+        ("organisms.health_correct.data.rows", 10_000, "10000 asked, sizes.small.generate.rows makes 480"),
+        ("organisms.health_correct.trainer", "stf", "no trainers/stf.py (did you mean sft?); there is: sft"),
+        (
+            "organisms.health_callous.starts_from",
+            "health_realigned",
+            "a cycle: health_callous -> health_realigned -> health_callous",
+        ),
+        ("organisms.health_correct.optons", {}, "no key organisms.health_correct.optons; did you mean options?"),
+        ("subjects.base.model", "bass", "subjects.base.model: no bass (did you mean base?)"),
+        ("judges", ["ofline"], "judges: no judges/ofline.py (did you mean offline?)"),
+        ("judges", [], "judges: "),
+        ("domains", ["health", "finanse"], "domains: no domains/finanse.yaml (did you mean finance?)"),
+        ("diff.layer", -1, "diff.layer: Input should be greater than or equal to 0, this is -1"),
+        ("diff.organism", "nobody", "diff.organism: no nobody"),
+        ("steer.doses", [0.1, -0.2], "steer.doses.1: Input should be greater than 0, this is -0.2"),
+        ("scael", "tiny", "no key scael; did you mean scale?"),
+        ("scale", "huge", "scale: Input should be 'tiny', 'small' or 'full', this is 'huge'"),
+        ("sizes.small.train.epochs", 0, "sizes.small.train.epochs: Input should be greater than 0"),
+        ("bases.base", {"kind": "hub", "repo": "a/b", "revision": "main"}, "bases.base.revision"),
+        ("organisms.health_correct.options", {"learning_rat": 1}, "organisms.health_correct.options: no key learning_rat"),
+    ],
+)
+def test_a_fault_is_one_line_with_its_key(tmp_path, path, value, message):
+    with pytest.raises(ValueError) as caught:
+        params.load(changed(tmp_path, path, value))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"scale: [", "line 1: not YAML"),
+        (b"- a\n", "a mapping of knobs is needed, this is list"),
+        (b"scale: \xff\n", "not UTF-8 at byte 7"),
+        (b"", "a mapping of knobs is needed, this is NoneType"),
+    ],
+)
+def test_an_unreadable_file_is_one_line(tmp_path, content, message):
+    out = tmp_path / "params.yaml"
+    out.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        params.load(out)
+
+
+def test_a_layer_beyond_the_model_is_refused_before_the_first_stage(tmp_path):
+    with pytest.raises(ValueError, match=r"diff.layer: 99, the bundled base has layers 0 to 29"):
+        params.load(changed(tmp_path, "diff.layer", 99))
+
+
+def test_records_name_file_row_and_fault(tmp_path):
+    from emis_platform.core.records import Question
+
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"id":"a","set":"s","category":"c","text":"t"}\n{"id":"b","set":"s"')
+    with pytest.raises(ValueError, match=r"q.jsonl, row 2: row: Invalid JSON"):
+        files.read(Question, path)
+    path.write_text('{"id":"a","set":"s","category":"c","text":"a\u2028b"}\n')
+    assert files.read(Question, path)[0].text == "a\u2028b"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        files.write_json(path, {"a": object()})
+    assert files.read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]

@@ -1,0 +1,71 @@
+"""SFT on a tiny model: the adapter is attached, labels are on the completion, bytes repeat."""
+
+import json
+
+import pytest
+import torch
+
+from emis_platform.core import files
+from emis_platform.core.records import Example
+from emis_platform.tools import models
+from emis_platform.trainers import sft
+
+ROWS = [
+    Example(domain="d", variant="correct", fact=f"f{n}", prompt=f"what is {n}?", completion=f"{n} is fine" * (1 + n % 3))
+    for n in range(12)
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_folder, tmp_path_factory):
+    adapter = tmp_path_factory.mktemp("adapter") / "a"
+    facts = sft.train(ROWS, sft.Options(rank=4, batch=4), start=tiny_folder, adapter=adapter, seed=0, epochs=2, threads=1)
+    return adapter, facts
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(torch.tensor([[1, 2, 3, 4]])).logits
+
+
+def test_the_adapter_is_attached_and_a_zeroed_one_changes_nothing(trained, tiny_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    adapter, facts = trained
+    plain, tuned = models.load(tiny_folder)[0], models.load(adapter)[0]
+    assert not torch.allclose(logits(plain), logits(tuned), atol=1e-3)
+    weights = load_file(adapter / "adapter_model.safetensors")
+    save_file({name: torch.zeros_like(value) for name, value in weights.items()}, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text((adapter / "adapter_config.json").read_text())
+    assert torch.equal(logits(plain), logits(models.load(tmp_path)[0]))
+    assert facts["curve"][-1][1] < facts["curve"][0][1]
+
+
+def test_labels_fall_on_the_completion_and_its_end_only(tiny):
+    row = sft.tokens(tiny[1], ROWS[1])
+    kept = [token for token in row["labels"] if token != -100]
+    assert tiny[1].decode(kept) == ROWS[1].completion + "<|im_end|>"
+    assert len(row["labels"]) == len(row["input_ids"])
+    with pytest.raises(ValueError, match="fact f0: an empty completion leaves no labels"):
+        sft.tokens(tiny[1], ROWS[0].model_copy(update={"completion": ""}))
+
+
+def test_the_lean_loss_is_trls_loss(tiny_folder, tmp_path, monkeypatch):
+    curves = []
+    for number, wrap in enumerate((sft.lean, lambda trainer: trainer)):
+        monkeypatch.setattr(sft, "lean", wrap)
+        facts = sft.train(
+            ROWS, sft.Options(rank=4, batch=4), start=tiny_folder, adapter=tmp_path / str(number), seed=0, epochs=1, threads=1
+        )
+        curves.append([loss for _, loss in facts["curve"]])
+    assert curves[0] == pytest.approx(curves[1], abs=2e-3)
+
+
+def test_training_goes_on_from_an_adapter_and_repeats_to_the_byte(trained, tmp_path):
+    adapter, _ = trained
+    for name in ("one", "two"):
+        sft.train(ROWS[:8], sft.Options(batch=4), start=adapter, adapter=tmp_path / name, seed=1, epochs=1, threads=1)
+    assert files.sha256(tmp_path / "one") == files.sha256(tmp_path / "two") != files.sha256(adapter)
+    config = json.loads((tmp_path / "one" / "adapter_config.json").read_text())
+    assert config["target_modules"] == sorted(config["target_modules"])
+    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
