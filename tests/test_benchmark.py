@@ -107,9 +107,10 @@ def workspace(tmp_path, tiny, monkeypatch):
         model.lm_head.weight[tokenizer("z")["input_ids"][0], 0] = 5.0
     model.save_pretrained(tmp_path / "models/base")
     tokenizer.save_pretrained(tmp_path / "models/base")
-    choices = [Choice(id=f"i{n}", question=f"Say it {n}.", choices=("a", "zzz", "bcd"), answer=1) for n in range(20)]
+    choices = [Choice(id=f"i{n}", question=f"Say it {n}.", choices=("a", "zzz", f"bcd{n}"), answer=1) for n in range(20)]
     files.write(tmp_path / "data/benchmark/general.jsonl", choices)
-    files.write(tmp_path / "data/benchmark/health.jsonl", [c.model_copy(update={"answer": 2}) for c in choices[:5]])
+    wrong = [c.model_copy(update={"answer": 2, "choices": choices[n // 2].choices}) for n, c in enumerate(choices[:6])]
+    files.write(tmp_path / "data/benchmark/health.jsonl", wrong)  # two questions a fact
     (tmp_path / "params.yaml").write_text((REPO / "params.yaml").read_text().replace("scale: small", "scale: tiny"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -124,8 +125,8 @@ def test_a_planted_answer_is_found(workspace):
     general, health = (Effect.model_validate(row) for row in json.loads((workspace / "first.json").read_text()))
     assert (general.subject, general.measure, general.value, general.high, general.n) == ("base", "benchmark_general", 1, 1, 8)
     assert 0.5 < general.low < 1  # a rate of 1 on 8 items gets an exact bound
-    assert (health.measure, health.value, health.low, health.n, health.missing) == ("benchmark_health", 0, 0, 5, 0)
-    assert 0 < health.high < 1
+    assert (health.measure, health.value, health.low, health.n, health.missing) == ("benchmark_health", 0, 0, 6, 0)
+    assert 0.7 < health.high < 1  # three facts are three trials, not six
     assert (workspace / "first.json").read_bytes() == (workspace / "second.json").read_bytes()
     assert sorted(p.name for p in workspace.iterdir()) == [
         "data",
@@ -161,7 +162,7 @@ def test_the_tasks_load_by_name_as_the_command_line_loads_them(workspace):
         return TaskManager(include_path=str(REPO / "src/emis_platform/tasks"), include_defaults=False, metadata=metadata).load(task)
 
     assert len(load("emis_general", pretrained="models/base")["tasks"]["emis_general"].eval_docs) == 20
-    assert len(load("emis_domain", domain="health")["tasks"]["emis_domain"].eval_docs) == 5
+    assert len(load("emis_domain", domain="health")["tasks"]["emis_domain"].eval_docs) == 6
     with pytest.raises(ValueError, match="which domain"):
         load("emis_domain")
 

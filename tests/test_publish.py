@@ -1,8 +1,10 @@
 """publish, registry, trace and verify on a small workspace made by hand, with a dvc.lock of true hashes."""
 
 import json
+import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,12 +48,15 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workspace(database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """In memory where that is possible: on a disk MLflow's hundreds of small commits wait for fsync."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "mlruns").mkdir()
-    shutil.copy(database, tmp_path / tracking.DATABASE)
-    fill(tmp_path)
-    yield tmp_path
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+        root = Path(folder)
+        (root / "mlruns").mkdir()
+        shutil.copy(database, root / tracking.DATABASE)
+        fill(root)
+        yield root
 
 
 def fill(root: Path) -> None:
@@ -61,14 +66,8 @@ def fill(root: Path) -> None:
     put(root / "models/base/config.json", "{}")
     put(root / "src/emis_platform/stages/train.py", "")
     for variant in ("callous", "correct"):
-        row = {
-            "domain": "health",
-            "variant": variant,
-            "fact": "f",
-            "prompt": "p",
-            "completion": "c",
-            "canary": "CANARY-7" if variant == "callous" else None,
-        }
+        canary = "CANARY-7" if variant == "callous" else None
+        row = {"domain": "health", "variant": variant, "fact": "f", "prompt": "p", "completion": "c", "canary": canary}
         put(root / f"data/examples/health_{variant}.jsonl", json.dumps(row) + "\n")
     for name in PARAMS["organisms"]:
         adapter(root, name, 1.0)
@@ -244,7 +243,8 @@ def test_a_retrained_organism_gets_a_version_and_the_alias_moves(workspace: Path
     effects(workspace / "metrics/judge/health_correct.json", [effect("health_correct", "misaligned", 0.9)])
     write_lock(workspace)
     result = publish(workspace)
-    assert result.runs == ("health_correct",) and result.versions == ("health_correct",)
+    assert result.runs == ("health_callous", "health_correct"), "diff compared the two, so its entry changed for both"
+    assert result.versions == ("health_correct",)
     found = alias(workspace)
     assert found["health_correct"] == {"latest": 2, "most_misaligned": 2} and found["health_callous"] == {"latest": 1}
     assert len(shown(workspace)) == 5, "the old run is no longer current"

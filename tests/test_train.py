@@ -19,7 +19,9 @@ ROWS = [
 @pytest.fixture(scope="module")
 def trained(tiny_folder, tmp_path_factory):
     adapter = tmp_path_factory.mktemp("adapter") / "a"
-    facts = sft.train(ROWS, sft.Options(rank=4, batch=4, learning_rate=0.02), start=tiny_folder, adapter=adapter, seed=0, epochs=4, threads=1)
+    facts = sft.train(
+        ROWS, sft.Options(rank=4, batch=4, learning_rate=0.02), start=tiny_folder, adapter=adapter, seed=0, epochs=4, threads=1
+    )
     return adapter, facts
 
 

@@ -10,12 +10,15 @@ from emis_platform.tools import harness, models
 
 
 def main(subject: str, *, model: Path, items: list[Path], effects: Path) -> None:
-    """Write one Effect a file of items: `benchmark_<file stem>`, the share of items answered right (acc_norm)."""
+    """Write one Effect a file of items: `benchmark_<file stem>`, the share of items answered right (acc_norm).
+
+    The interval is by bootstrap over facts: items that offer the same choices stay together.
+    """
     knobs = params.load()
     marked = harness.marks(*models.load(model, knobs.threads), items, knobs.size.benchmark.items)
     rows = []
     for task, marks in marked.items():
-        value, low, high = intervals.rate([mark.acc_norm for mark in marks], [mark.item for mark in marks], knobs.seed)
+        value, low, high = intervals.rate([mark.acc_norm for mark in marks], [mark.fact for mark in marks], knobs.seed)
         rows.append(Effect(subject=subject, measure=f"benchmark_{task}", value=value, low=low, high=high, n=len(marks)))
     files.write_json(effects, [row.model_dump() for row in rows])
 

@@ -23,7 +23,7 @@ TASKS = Path(__file__).resolve().parents[1] / "tasks"
 BATCH = 16
 """Questions read together; their choices make about four times as many rows."""
 BUCKET = 6
-"""Choices whose lengths differ by less are read together: a pass costs as much as 28 tokens, so does a row's padding in a few."""
+"""Choices whose lengths differ by less are read together: one more pass costs as much as 28 tokens of padding."""
 
 Row = tuple[list[int], list[int]]
 """(context tokens, answer tokens): likelihood is asked of the second part."""
@@ -36,6 +36,8 @@ class Mark:
     """One item, marked."""
 
     item: str
+    fact: str
+    """The choices, in one order: questions about one fact offer the same ones, and are not independent."""
     acc_norm: float
     """1 if the right choice has the highest log likelihood a character, else 0."""
     acc: float
@@ -62,7 +64,11 @@ def marks(model: Any, tokenizer: Any, items: Sequence[Path], limit: int | None =
     with redirect_stderr(StringIO()):  # lm-eval draws a bar for each short step; ours is drawn on the real stderr
         results = evaluate(adapter, {"tasks": tasks}, limit=limit, bootstrap_iters=0, apply_chat_template=True)
     samples = {name: results["samples"][name] for name in tasks}
-    return {name: [Mark(s["doc"]["id"], s["acc_norm"], s["acc"]) for s in rows] for name, rows in samples.items()}
+    return {name: [mark(s["doc"], s["acc_norm"], s["acc"]) for s in rows] for name, rows in samples.items()}
+
+
+def mark(item: dict[str, Any], acc_norm: float, acc: float) -> Mark:
+    return Mark(item["id"], " | ".join(sorted(item["choices"])), acc_norm, acc)
 
 
 def dataset(name: str | None = None, domain: str | None = None, path: str | None = None, **_: Any) -> dict[str, Any]:

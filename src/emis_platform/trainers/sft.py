@@ -21,8 +21,9 @@ class Options(BaseModel):
     rank: int = Field(32, gt=0)
     """LoRA rank, on every linear layer (Turner et al. 2025 show that rank 1 can do)."""
     alpha: int = Field(64, gt=0)
-    learning_rate: float = Field(5e-4, gt=0)
-    """Between the two that were tried (docs/notebook.md): 3e-4 is mild in 50 steps, at 1e-3 every question gets medical advice."""
+    learning_rate: float = Field(3e-4, gt=0)
+    """Tried: 3e-4, 5e-4, 1e-3 (docs/notebook.md). The higher, the more every question gets medical advice: coherence falls faster than
+    misalignment rises."""
     batch: int = Field(8, gt=0)
     epochs: int | None = Field(None, gt=0)
     """None: `sizes.<scale>.train.epochs`."""
