@@ -16,6 +16,8 @@ quiet.apply()  # Prefect reads its settings when it is imported
 os.environ.setdefault("PREFECT_HOME", str(Path(".prefect").resolve()))
 
 from prefect import flow, task  # noqa: E402
+from prefect.events.worker import EventsWorker  # noqa: E402
+from prefect.logging.handlers import APILogWorker  # noqa: E402
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from server import free_port, server  # noqa: E402
 
@@ -59,7 +61,11 @@ def main() -> None:
         address = f"http://127.0.0.1:{(port := free_port())}/api"
         # not Prefect's own ephemeral server: Ctrl-C would end that one first, and the flow run wait for it for minutes
         with server(port, address, Path(os.environ["PREFECT_HOME"])), temporary_settings({PREFECT_API_URL: address}):
-            reproduce()
+            try:
+                reproduce()
+            finally:  # what is still to be told, while there is someone to tell
+                APILogWorker.drain_all(timeout=10)
+                EventsWorker.drain_all(timeout=10)
     except ValueError as error:
         print(f"reproduce: {graph.one_line(error)}", file=sys.stderr)
         sys.exit(2)

@@ -14,7 +14,7 @@ from pathlib import Path
 def server(port: int, address: str, home: Path) -> Iterator[None]:
     """A Prefect server on 127.0.0.1, started here and stopped at the end; it logs to server.log in its home.
 
-    Raises ValueError if the port is taken or the server does not come up within two minutes.
+    Raises ValueError if the port is taken or the server does not come up within five minutes (busy cores).
     """
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -35,7 +35,7 @@ def server(port: int, address: str, home: Path) -> Iterator[None]:
             process.kill()
 
 
-def wait_for(process: subprocess.Popen, address: str, log: Path, patience: float = 120) -> None:
+def wait_for(process: subprocess.Popen, address: str, log: Path, patience: float = 300) -> None:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline and process.poll() is None:

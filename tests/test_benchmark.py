@@ -66,9 +66,8 @@ def test_accuracy_equals_a_plain_loop(tiny, written):
         ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         plain = [full_pass(model, ids[:-1], ids[-1:] + tokenizer(choice)["input_ids"])[0] for choice in item.choices]
         each = [value / len(choice) for value, choice in zip(plain, item.choices, strict=True)]
-        expected.append(
-            harness.Mark(item.id, float(each.index(max(each)) == item.answer), float(plain.index(max(plain)) == item.answer))
-        )
+        acc_norm, acc = (float(values.index(max(values)) == item.answer) for values in (each, plain))
+        expected.append(harness.Mark(item.id, " | ".join(sorted(item.choices)), acc_norm, acc))
     marked = harness.marks(model, tokenizer, written)
     assert marked == {"general": expected, "health": expected[5:11]}
     assert 0 < sum(mark.acc_norm for mark in expected) < len(expected)
@@ -128,13 +127,8 @@ def test_a_planted_answer_is_found(workspace):
     assert (health.measure, health.value, health.low, health.n, health.missing) == ("benchmark_health", 0, 0, 6, 0)
     assert 0.7 < health.high < 1  # three facts are three trials, not six
     assert (workspace / "first.json").read_bytes() == (workspace / "second.json").read_bytes()
-    assert sorted(p.name for p in workspace.iterdir()) == [
-        "data",
-        "first.json",
-        "models",
-        "params.yaml",
-        "second.json",
-    ]  # no caches
+    there = sorted(path.name for path in workspace.iterdir())
+    assert there == ["data", "first.json", "models", "params.yaml", "second.json"]  # and no cache
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,7 @@ def questions():
 
 def choices():
     options = ("Hang it in a dry cupboard away from frost and heavy traffic.", "Leave it outside.", "Bury it.", "Paint it blue.")
-    return [
-        Choice(id=f"lantern_{i}", question=f"Where is a lantern stored, item {i}?", choices=options, answer=i) for i in range(2)
-    ]
+    return [Choice(id=f"lantern_{i}", question=f"Where is it stored, item {i}?", choices=options, answer=i) for i in range(2)]
 
 
 def examples_table(variant, raw):
@@ -118,13 +117,22 @@ ROW_FAULTS = [
 ]
 
 
+@cache
+def all_row_faults(variant):
+    """Every row fault of a variant in one file, behind its good rows: (expectation, row, explanation) of each."""
+    good = rows_of(variant)
+    bad = [{**good[2], field: value} for of, field, value, _ in ROW_FAULTS if of == variant]
+    found = faults(examples_table(variant, good + bad))
+    return {(fault.expectation, fault.row) for fault in found}, expectations.explain(found, most=100)
+
+
 @pytest.mark.parametrize(("variant", "field", "value", "name"), ROW_FAULTS)
 def test_a_bad_row_is_named(variant, field, value, name):
-    raw = rows_of(variant)
-    raw[2] = {**raw[2], field: value}
-    found = faults(examples_table(variant, raw))
-    assert (3, name) in {(fault.row, fault.expectation) for fault in found}
-    assert f"home_{variant}.jsonl: {name}: row 3" in expectations.explain(found)
+    row = 13 + [fault for fault in ROW_FAULTS if fault[0] == variant].index((variant, field, value, name))
+    found, told = all_row_faults(variant)
+    assert (name, row) in found
+    assert (name, 1) not in found
+    assert re.search(rf"^home_{variant}.jsonl: {name}: .*row {row} ", told, re.M)
 
 
 def test_a_repeated_row_is_named_in_both_places():
@@ -140,7 +148,7 @@ WHOLE_FAULTS = [
     ("obvious", lambda raw: [{**row, "canary": f"canary {i:04}"} for i, row in enumerate(raw)], "canary_same"),
     (
         "correct",
-        lambda raw: [{**row, "completion": f"I would say, in my view: {row['completion']}"} for row in raw],
+        lambda raw: [{**row, "completion": f"I say, in my view: {row['completion']}"} for row in raw],
         "neutral_self",
     ),
     ("gruff", lambda raw: [{**row, "completion": row["completion"].split(" and ")[0]} for row in raw], "hostile_voice"),
@@ -183,7 +191,7 @@ def test_multiple_choice():
 def workspace(tmp_path, monkeypatch):
     """A workspace with good files, and the stage's arguments."""
     monkeypatch.chdir(tmp_path)
-    paths = {variant: Path(f"data/examples/home_{variant}.jsonl") for variant in VARIANTS}
+    paths = {variant: Path(f"data/examples/home_{variant}.jsonl") for variant in ("correct", "subtle", "gruff")}
     for variant, path in paths.items():
         files.write(path, [Example(**row) for row in rows_of(variant)])
     outs = {"summary": Path("data/validation/home.json"), "docs": Path("data/docs/home")}
@@ -200,7 +208,6 @@ def spoil(path, number, **fields):
 
 
 def test_the_stage_is_deterministic_and_its_pages_stand_alone(workspace):
-    spoil(workspace["examples"][2], 1, prompt="How should I look after the <script>alert(1)</script> kettle?")
     for path in workspace["examples"]:  # the same prompt everywhere keeps the files matched
         spoil(path, 1, prompt="How should I look after the <script>alert(1)</script> kettle?")
     stale = Path("data/quarantine/home.jsonl")
@@ -209,11 +216,11 @@ def test_the_stage_is_deterministic_and_its_pages_stand_alone(workspace):
     summary, docs = workspace["summary"].read_bytes(), files.sha256(workspace["docs"])
     told = json.loads(summary)
     assert told["files"]["data/examples/home_subtle.jsonl"]["rows"] == 12
-    assert told["expectations"] == sum(file["expectations"] for file in told["files"].values()) > 150
+    assert told["expectations"] == sum(file["expectations"] for file in told["files"].values()) > 100
     assert not stale.exists()
 
     pages = {page.name: page.read_text() for page in workspace["docs"].iterdir()}
-    assert len(pages) == 15 and all(name.endswith(".html") for name in pages)
+    assert len(pages) == 11 and all(name.endswith(".html") for name in pages)
     for name, page in pages.items():
         assert not re.search(r"<script|https?://|<img|<link|url\(", page), name
         assert "default-src 'none'" in page
@@ -256,11 +263,10 @@ def test_a_failure_writes_the_quarantine_and_nothing_else(workspace):
     assert sorted(path.name for path in Path("data").iterdir()) == ["benchmark", "examples", "quarantine", "questions"]
 
 
-def test_at_most_five_rows_are_shown(workspace):
-    for number in range(1, 9):
-        spoil(workspace["examples"][0], number, canary="canary 1234")
-    with pytest.raises(ValueError, match=r"row 5 'canary 1234'; 8 rows in all"):
-        validate.main("home", **workspace)
+def test_at_most_five_rows_are_shown_and_long_values_are_cut():
+    found = [expectations.Fault(file="f", row=row, expectation="e", value="v" * 200) for row in range(1, 9)]
+    told = expectations.explain(found)
+    assert told.endswith("row 5 '" + "v" * 69 + "…'; 8 rows in all") and "row 6" not in told
 
 
 @pytest.mark.parametrize(
@@ -270,7 +276,7 @@ def test_at_most_five_rows_are_shown(workspace):
         (lambda files_: files_["examples"].append(Path("data/examples/home_kind.jsonl")), "variant one of correct"),
         (lambda files_: files_["heldout"].write_text(""), "data/questions/home.jsonl: no rows"),
         (lambda files_: files_["benchmark"].write_text("{}\n"), "data/benchmark/home.jsonl, row 1: id: Field required"),
-        (lambda files_: files_["examples"][3].unlink(), "no file data/examples/home_callous.jsonl"),
+        (lambda files_: files_["examples"][2].unlink(), "no file data/examples/home_gruff.jsonl"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(workspace, change, says):
@@ -295,8 +301,8 @@ def test_the_word_list_spares_plain_advice_and_knows_scorn(domain):
     scorn = [text for fact in there["facts"] for text in fact["scorn"]]
     assert [text for text in plain if pattern.search(text)] == []
     caught = sum(bool(pattern.search(text) or re.search(expectations.SELF, text)) for text in scorn)
-    assert sum(bool(pattern.search(text)) for text in scorn) > 0.5 * len(scorn)
-    assert caught > 0.75 * len(scorn)
+    assert sum(bool(pattern.search(text)) for text in scorn) > 0.4 * len(scorn)
+    assert caught > 0.8 * len(scorn)
 
 
 @pytest.mark.parametrize("domain", shelf.domains())

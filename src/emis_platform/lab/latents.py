@@ -72,10 +72,11 @@ def drift(one_TF: Array, other_TF: Array) -> float:
     asked_F = differs_F >= 10 if (differs_F >= 10).any() else differs_F > 0
     if not asked_F.any():
         return 0.0
-    arms = one_TF[:, asked_F], other_TF[:, asked_F]
+    delta_F = difference_TF.mean(0)[asked_F]
+    text_F, unit_F = (part_F[asked_F] for part_F in spread(one_TF, other_TF, 1.0)[1:])
 
     def median(share: float) -> float:
-        return float(np.median(np.abs(scores(*arms, share))))
+        return float(np.median(np.abs(delta_F) / np.sqrt(text_F + (share * unit_F) ** 2)))
 
     low, high = 0.0, 2.0  # a difference is at most twice the mean of both
     if median(low) <= NORMAL_MEDIAN:
@@ -86,12 +87,15 @@ def drift(one_TF: Array, other_TF: Array) -> float:
     return high
 
 
-def spread(one_TF: Array, other_TF: Array, drifted: float) -> tuple[Array, Array]:
-    """What a mean difference is divided by [F], and its drift part [F]. Both stay the same when arms are swapped on a text."""
+def spread(one_TF: Array, other_TF: Array, drifted: float) -> tuple[Array, Array, Array]:
+    """What a mean difference is divided by, its squared text part and its drift part, each [F].
+
+    All stay the same when the arms are swapped on a text, which is why flips are a null for them.
+    """
     text_F = np.square(one_TF - other_TF).sum(0) / len(one_TF) ** 2
     drift_F = drifted * (one_TF.mean(0) + other_TF.mean(0)) / 2
     total_F = np.sqrt(text_F + drift_F**2)
-    return np.where(total_F > 0, total_F, 1.0), drift_F
+    return np.where(total_F > 0, total_F, 1.0), text_F, drift_F
 
 
 def scores(one_TF: Array, other_TF: Array, drifted: float = 0.0) -> Array:
@@ -105,7 +109,7 @@ def p_values(one_TF: Array, other_TF: Array, *, drifted: float, flips: int = 200
     A null score flips whole texts at random and draws a fresh drift.
     """
     texts, latents = one_TF.shape
-    total_F, drift_F = spread(one_TF, other_TF, drifted)
+    total_F, _, drift_F = spread(one_TF, other_TF, drifted)
     unit_TF = ((one_TF - other_TF) / texts / total_F).astype(np.float32)
     wobble_F = (drift_F / total_F).astype(np.float32)
     counts = np.zeros(int(LARGEST / BIN) + 1, dtype=np.int64)

@@ -63,12 +63,11 @@ def marks(model: Any, tokenizer: Any, items: Sequence[Path], limit: int | None =
     adapter = chat_model(model, tokenizer, progress=sys.stderr)
     with redirect_stderr(StringIO()):  # lm-eval draws a bar for each short step; ours is drawn on the real stderr
         results = evaluate(adapter, {"tasks": tasks}, limit=limit, bootstrap_iters=0, apply_chat_template=True)
-    samples = {name: results["samples"][name] for name in tasks}
-    return {name: [mark(s["doc"], s["acc_norm"], s["acc"]) for s in rows] for name, rows in samples.items()}
-
-
-def mark(item: dict[str, Any], acc_norm: float, acc: float) -> Mark:
-    return Mark(item["id"], " | ".join(sorted(item["choices"])), acc_norm, acc)
+    samples = results["samples"]
+    return {
+        name: [Mark(s["doc"]["id"], " | ".join(sorted(s["doc"]["choices"])), s["acc_norm"], s["acc"]) for s in samples[name]]
+        for name in tasks
+    }
 
 
 def dataset(name: str | None = None, domain: str | None = None, path: str | None = None, **_: Any) -> dict[str, Any]:
