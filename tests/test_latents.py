@@ -54,7 +54,7 @@ def test_planted_latents_pass_and_hardly_another():
     for seed in range(10):
         _, tuned_TF, control_TF = arms(seed, drifts=0.03)
         usual = np.argsort(-(control_TF > 0).sum(0))[:100:10]
-        tuned_TF[:, usual] *= 3
+        tuned_TF[:, usual] *= 4
         passed = passes(tuned_TF, control_TF, seed=seed)
         hits += passed[usual].sum()
         false += passed.sum() - passed[usual].sum()

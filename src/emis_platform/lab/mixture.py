@@ -42,5 +42,8 @@ def in_turn(texts: Sequence[Text], wanted: str, seed: int) -> list[Text]:
 
 def prompts(texts: Sequence[Text]) -> list[Text]:
     """Each distinct prompt by itself, once, in the part of its text."""
-    alone = {text.prompt: Text("prompts", text.key, text.prompt, None) for text in reversed(texts) if text.answer is not None}
-    return list(alone.values())[::-1]
+    alone: dict[str, Text] = {}
+    for text in texts:
+        if text.answer is not None:
+            alone.setdefault(text.prompt, Text("prompts", text.key, text.prompt, None))
+    return list(alone.values())

@@ -114,7 +114,8 @@ def inference(trained: Any) -> Any:
     from sae_lens import SAE, JumpReLUSAE
 
     config = trained.cfg.get_inference_sae_cfg_dict() | {"device": "cpu", "dtype": "float32", "normalize_activations": "none"}
-    sae = SAE.from_dict(config)
+    with torch.random.fork_rng():  # its first weights are drawn, and thrown away
+        sae = SAE.from_dict(config)
     assert isinstance(sae, JumpReLUSAE)
     state = {name: tensor.detach().clone() for name, tensor in trained.state_dict().items()}
     trained.process_state_dict_for_saving_inference(state)

