@@ -13,7 +13,9 @@ DETERMINISTIC = ("data/examples", "data/answers", "data/judgements", "data/steer
 
 def stale(workspace):
     """Stages that DVC itself calls changed."""
-    done = subprocess.run(["dvc", "status", "--json"], cwd=workspace.folder, env=workspace.env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["dvc", "status", "--json"], cwd=workspace.folder, env=workspace.env, capture_output=True, text=True, check=True
+    )
     return set(json.loads(done.stdout))
 
 
@@ -80,7 +82,12 @@ def test_registry_lists_versions_aliases_and_lineage(finished):
 
 def test_trace_walks_a_number_back(finished):
     out = finished.emis("trace", "health_callous", "misaligned").stdout
-    for word in ("data/judgements/health_callous.jsonl", "data/answers/health_callous.jsonl", "health_callous.jsonl", "models/base"):
+    for word in (
+        "data/judgements/health_callous.jsonl",
+        "data/answers/health_callous.jsonl",
+        "health_callous.jsonl",
+        "models/base",
+    ):
         assert word in out, out
     assert "there is" in finished.emis("trace", "health_callous", "no_such_measure", code=2).stderr
 

@@ -129,6 +129,20 @@ def dictionary(given: argparse.Namespace) -> None:
     stage_dictionary.train_shipped(tokens=given.tokens, out=given.out)
 
 
+def push(_: argparse.Namespace) -> None:
+    """send data and models to the DVC remote (EMIS_DVC_REMOTE)"""
+    from emis_platform.tools import graph
+
+    print(f"{graph.move('push')} files sent")
+
+
+def pull(_: argparse.Namespace) -> None:
+    """fetch data and models from the DVC remote (EMIS_DVC_REMOTE)"""
+    from emis_platform.tools import graph
+
+    print(f"{graph.move('pull')} files fetched")
+
+
 def ui(given: argparse.Namespace) -> None:
     """open MLflow on 127.0.0.1 over what was published"""
     address = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db")
@@ -167,7 +181,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("subject")
     one.add_argument("measure")
     add(verify, "verify")
-    one = add(dictionary, "dictionary")
+    add(push, "push")
+    add(pull, "pull")
+    one = add(dictionary, "dictionary").add_subparsers(required=True, metavar="train").add_parser("train", help=dictionary.__doc__)
     one.add_argument("--tokens", type=int, default=400_000, help="activations to train on (default 400000)")
     one.add_argument("--out", type=Path, required=True)
     add(ui, "ui").add_argument("--port", type=int, default=5000)

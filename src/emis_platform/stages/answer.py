@@ -1,5 +1,6 @@
 """answer: a subject + question sets -> completions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from emis_platform.core import files, params
@@ -11,7 +12,7 @@ from emis_platform.tools import models, replies
 
 def main(name: str, *, model: Path, questions: list[Path], answers: Path) -> None:
     knobs = params.load()
-    asked = select([q for path in questions for q in files.read(Question, path)], knobs.size.answer)
+    asked = select([q for path in questions for q in files.read(Question, path)], knobs.size.answer, knobs.domains)
     loaded, tokenizer = models.load(model, knobs.threads)
     said = replies.answers(
         loaded,
@@ -26,14 +27,14 @@ def main(name: str, *, model: Path, questions: list[Path], answers: Path) -> Non
     files.write(answers, said)
 
 
-def select(there: list[Question], size: AnswerSize) -> list[Question]:
-    """The first so many of each set: sets are ordered so that any beginning of one covers the categories."""
-    limits = {"discover": size.discover, "score": size.score}
+def select(there: list[Question], size: AnswerSize, domains: Sequence[str]) -> list[Question]:
+    """The first so many of each built-in set, which is ordered so that any beginning covers the categories; imported sets whole."""
+    limits = {"discover": size.discover, "score": size.score} | {domain: size.domain for domain in domains}
     taken: dict[str, int] = {}
     chosen: list[Question] = []
     for question in there:
         taken[question.set] = taken.get(question.set, 0) + 1
-        if taken[question.set] <= limits.get(question.set, size.domain):
+        if taken[question.set] <= limits.get(question.set, len(there)):
             chosen.append(question)
     return chosen
 

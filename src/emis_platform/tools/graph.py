@@ -136,10 +136,28 @@ def opened() -> Any:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)
+    url = os.environ.get("EMIS_DVC_REMOTE")
+    remote = {"core": {"remote": "environment"}, "remote": {"environment": {"url": url}}} if url else None
     try:
-        return Repo(".")
+        return Repo(".", config=remote)
     except NotDvcRepoError:
         raise ValueError(f"no DVC workspace in {Path.cwd()}") from None
+
+
+def move(way: str) -> int:
+    """`push` or `pull` every output to or from DVC's remote (EMIS_DVC_REMOTE, or the one in .dvc/config); returns the files moved."""
+    from dvc.exceptions import DvcException
+
+    repo = opened()
+    if not repo.config["core"].get("remote"):
+        raise ValueError(
+            f"{way}: no DVC remote; set EMIS_DVC_REMOTE to a folder or an address, or add one with `dvc remote add -d`"
+        )
+    try:
+        done = getattr(repo, way)(run_cache=True)
+    except DvcException as error:
+        raise ValueError(f"{way}: {one_line(error)}") from None
+    return done if isinstance(done, int) else done.get("fetched", 0)
 
 
 def busy() -> type[Exception]:

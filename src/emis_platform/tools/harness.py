@@ -58,8 +58,8 @@ def marks(model: Any, tokenizer: Any, items: Sequence[Path], limit: int | None =
     tasks = {}
     for path in items:
         manager = TaskManager(include_path=TASKS, include_defaults=False, metadata={"domain": path.stem, "path": str(path)})
-        loaded = manager.load("emis_general" if path.stem == "general" else "emis_domain")["tasks"]
-        tasks[path.stem] = next(iter(loaded.values()))
+        task = "emis_general" if path.stem == "general" else "emis_domain"
+        tasks[path.stem] = manager.load(task)["tasks"][task]
     adapter = chat_model(model, tokenizer, progress=sys.stderr)
     with redirect_stderr(StringIO()):  # lm-eval draws a bar for each short step; ours is drawn on the real stderr
         results = evaluate(adapter, {"tasks": tasks}, limit=limit, bootstrap_iters=0, apply_chat_template=True)
@@ -112,11 +112,10 @@ def chat_model(model: Any, tokenizer: Any, progress: Any = None) -> Any:
         def _loglikelihood_tokens(self, requests: list[Any], **_: Any) -> list[Score]:
             return scores(model, [(context, answer) for _, context, answer in requests], progress)
 
-        def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
+        def generate_until(self, requests: Any, disable_tqdm: bool = False) -> Any:
             raise NotImplementedError("emis tasks are multiple choice")
 
-        def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-            raise NotImplementedError("emis tasks are multiple choice")
+        loglikelihood_rolling = generate_until
 
     return ChatModel()
 
