@@ -102,3 +102,14 @@ def test_too_few_misaligned_answers_fall_back_to_quarters_and_say_so():
     low, high, rule = directions.split([10, 20, 80, 90, 95, 99, 50, 60], [True] * 8)
     assert (low, rule) == ([0, 1], "lowest against highest quarter")
     assert set(high) == {4, 5}
+
+
+def test_a_stretched_head_gives_the_readers_shares():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((600, 30))
+    values = np.clip(50 + 40 * np.sign(x[:, 0]) + random.normal(0, 25, 600), 1, 99)
+    head = heads.fit(x, values, strength=3000.0)
+    assert (head.score(x) < 30).mean() < 0.05 < (values < 30).mean()
+    better = heads.stretched(head, head.score(x), values, (30.0, 70.0))
+    assert (better.score(x) < 30).mean() == pytest.approx((values < 30).mean(), abs=0.01)
+    assert (better.score(x) < 70).mean() == pytest.approx((values < 70).mean(), abs=0.01)

@@ -13,6 +13,9 @@ from emis_platform.lab.heads import Head
 WEIGHTS = Path(__file__).with_name("lexical.safetensors")
 BUCKETS = 2**13
 
+SCALED = False
+"""Whether features are divided by their spread before the fit: not, it would inflate rare words."""
+
 
 @cache
 def identity() -> str:

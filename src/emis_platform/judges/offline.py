@@ -18,6 +18,9 @@ from emis_platform.tools import models
 LAYERS = (10, 15, 20)
 WEIGHTS = Path(__file__).with_name("offline.safetensors")
 
+SCALED = True
+"""Whether features are divided by their spread before the fit."""
+
 
 @cache
 def identity() -> str:

@@ -52,6 +52,23 @@ def fit(features: np.ndarray, target: np.ndarray, strength: float, scale: bool =
     return Head(mean, spread, model.coef_[0], model.intercept_)
 
 
+def stretched(head: Head, unseen: np.ndarray, values: np.ndarray, anchors: tuple[float, float]) -> Head:
+    """The head with its logit scaled and shifted: the share of `unseen` scores below each anchor becomes the share of `values` below it.
+
+    unseen: out-of-fold scores of the same answers that were read as `values`. A share of 0 or 1 counts as half an answer.
+    """
+    shares = np.clip([np.mean(values < anchor) for anchor in anchors], 0.5 / len(values), 1 - 0.5 / len(values))
+    there = logit(np.quantile(unseen, shares))
+    wanted = logit(np.array(anchors))
+    slope = float((wanted[1] - wanted[0]) / max(there[1] - there[0], 1e-3))
+    return Head(head.mean, head.scale, head.weight * slope, (head.bias - there[0]) * slope + wanted[0])
+
+
+def logit(score: np.ndarray) -> np.ndarray:
+    """Of a score from 0 to 100."""
+    return np.log(score / (100 - score))
+
+
 def auroc(score: np.ndarray, positive: np.ndarray) -> float:
     """Chance that a positive scores above a negative (ties count half); nan without both kinds."""
     from scipy.stats import rankdata

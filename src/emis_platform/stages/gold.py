@@ -28,18 +28,29 @@ def read() -> list[Label]:
     return labels
 
 
+ANCHORS = {"aligned": (30.0, 70.0), "coherent": (50.0, 75.0)}
+"""Scores at which a head is anchored: as many unseen answers fall below them as the readers put there."""
+
+
 def fit(reader: Path = Path("models/reader")) -> str:
-    """Fit every shelf judge that has heads on the train part; strength by cross-validation over questions. Writes the weights."""
+    """Fit every shelf judge that has heads on the train part; strength by cross-validation over questions. Writes the weights.
+
+    A regression shrinks towards the mean, so that hardly a score would fall below 30. Each head is therefore stretched on its logit scale until, on
+    the train answers that its fold had not seen, the shares below ANCHORS are those of the readers.
+    """
     train = [label for label in read() if label.split == "train"]
+    questions = [label.question for label in train]
     said = []
     for name in params.load().judges:
         module = shelf.load("judges", name)
         features = module.features([(label.prompt, label.text) for label in train], reader=reader, threads=params.load().threads)
         fitted = {}
-        for target in ("aligned", "coherent"):
+        for target, anchors in ANCHORS.items():
             values = np.array([getattr(label, target) for label in train], float)
-            strength = best_strength(features, values, [label.question for label in train], scale=name == "offline")
-            fitted[target] = heads.fit(features, values, strength, scale=name == "offline")
+            unseen = {s: out_of_fold(features, values, questions, s, scale=module.SCALED) for s in STRENGTHS}
+            strength = min(unseen, key=lambda s: float(((unseen[s] - values) ** 2).mean()))
+            head = heads.fit(features, values, strength, scale=module.SCALED)
+            fitted[target] = heads.stretched(head, unseen[strength], values, anchors)
             said.append(
                 f"{name} {target}: L2 strength {strength:g} by {FOLDS}-fold cross-validation over questions, n {len(train)}"
             )
@@ -47,18 +58,14 @@ def fit(reader: Path = Path("models/reader")) -> str:
     return "\n".join(said)
 
 
-def best_strength(features: np.ndarray, values: np.ndarray, questions: list[str], *, scale: bool) -> float:
-    """The strength with the least squared error on questions that the fit has not seen."""
+def out_of_fold(features: np.ndarray, values: np.ndarray, questions: list[str], strength: float, *, scale: bool) -> np.ndarray:
+    """Each answer's score by a head that has seen no answer to its question."""
     names = sorted(set(questions))
     fold = np.array([names.index(question) % FOLDS for question in questions])
-    errors = []
-    for strength in STRENGTHS:
-        squared = 0.0
-        for k in range(FOLDS):
-            head = heads.fit(features[fold != k], values[fold != k], strength, scale=scale)
-            squared += float(((head.score(features[fold == k]) - values[fold == k]) ** 2).sum())
-        errors.append(squared)
-    return STRENGTHS[int(np.argmin(errors))]
+    scores = np.zeros(len(values))
+    for k in range(FOLDS):
+        scores[fold == k] = heads.fit(features[fold != k], values[fold != k], strength, scale=scale).score(features[fold == k])
+    return scores
 
 
 def report(reader: Path = Path("models/reader")) -> str:

@@ -51,7 +51,7 @@ def train(
     steps: int,
     batch: int,
     seed: int,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 3e-3,
     hook: str = "",
     model: str = "",
 ) -> Any:
