@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import Workspace
+from conftest import REPO, Workspace
 
 DETERMINISTIC = ("data/examples", "data/answers", "data/judgements", "data/steer", "metrics/judge", "metrics/benchmark")
 
@@ -70,6 +70,13 @@ def test_changing_one_organism_makes_it_and_what_stands_on_it_stale_and_nothing_
     finally:
         (finished.folder / "params.yaml").write_text(before)
     assert found == {"train@health_correct", "diff"}  # diff names organisms; the rest follows from train's output
+
+
+def test_the_prefect_flow_finds_the_same_nothing_to_do(finished):
+    flow = REPO / "flows/reproduce.py"
+    done = subprocess.run(["python", flow], cwd=finished.folder, env=finished.env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "0 to bring up to date" in done.stdout
 
 
 def test_registry_lists_versions_aliases_and_lineage(finished):

@@ -195,6 +195,9 @@ def main() -> None:
     given = parser().parse_args()
     try:
         given.run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `emis trace ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
         if os.environ.get("EMIS_TRACEBACK"):
             raise

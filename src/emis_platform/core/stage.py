@@ -18,7 +18,10 @@ def run(main: Callable[..., None]) -> None:
     """
     quiet.apply()
     try:
-        main(*arguments(main, sys.argv[1:])[0], **arguments(main, sys.argv[1:])[1])
+        names, paths = arguments(main, sys.argv[1:])
+        main(*names, **paths)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (ValueError, OSError) as error:
         if os.environ.get("EMIS_TRACEBACK"):
             raise
