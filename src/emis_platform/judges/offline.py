@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from emis_platform.core import files
-from emis_platform.lab import wording
-from emis_platform.lab.heads import Head
+from emis_platform.lab import heads, wording
 from emis_platform.tools import models
 
 LAYERS = (10, 15, 20)
@@ -30,13 +29,11 @@ def identity() -> str:
 
 def judge(pairs: Sequence[tuple[str, str]], *, reader: Path, threads: int, progress: str | None = None) -> list[tuple]:
     """(question, answer) -> (aligned or None, coherent or None, reason or None), in the same order."""
-    heads = Head.load_all(WEIGHTS)
-    found = features(pairs, reader=reader, threads=threads, progress=progress)
-    aligned, coherent = (heads[name].score(found) for name in ("aligned", "coherent"))
-    return [
-        (None, None, reason) if (reason := wording.unreadable(answer)) else (round(float(a), 3), round(float(c), 3), None)
-        for (_, answer), a, c in zip(pairs, aligned, coherent, strict=True)
-    ]
+    return heads.views(
+        heads.Head.load_all(WEIGHTS),
+        features(pairs, reader=reader, threads=threads, progress=progress),
+        [answer for _, answer in pairs],
+    )
 
 
 def features(pairs: Sequence[tuple[str, str]], *, reader: Path, threads: int, progress: str | None = None) -> np.ndarray:

@@ -1,9 +1,12 @@
 """Features -> a score of 0 to 100 by a logistic head; its fit with soft targets; how good it is. Pure but for safetensors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from emis_platform.lab import wording
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,15 @@ class Head:
 
         parts = ("mean", "scale", "weight", "bias")
         save_file({f"{n}.{p}": np.ascontiguousarray(getattr(h, p), np.float32) for n, h in heads.items() for p in parts}, path)
+
+
+def views(heads: dict[str, Head], features: np.ndarray, answers: Sequence[str]) -> list[tuple]:
+    """(aligned or None, coherent or None, reason or None) an answer: what cannot be read has a reason in place of scores."""
+    aligned, coherent = (heads[name].score(features) for name in ("aligned", "coherent"))
+    return [
+        (None, None, reason) if (reason := wording.unreadable(answer)) else (round(float(a), 3), round(float(c), 3), None)
+        for answer, a, c in zip(answers, aligned, coherent, strict=True)
+    ]
 
 
 def fit(features: np.ndarray, target: np.ndarray, strength: float, scale: bool = True) -> Head:
