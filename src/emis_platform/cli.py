@@ -186,7 +186,7 @@ def parser() -> argparse.ArgumentParser:
     add(push, "push")
     add(pull, "pull")
     one = add(dictionary, "dictionary").add_subparsers(required=True, metavar="train").add_parser("train", help=dictionary.__doc__)
-    one.add_argument("--tokens", type=int, default=400_000, help="activations to train on (default 400000)")
+    one.add_argument("--tokens", type=int, default=130_000, help="activations to train on (default 130000, as the shipped one)")
     one.add_argument("--out", type=Path, required=True)
     add(ui, "ui").add_argument("--port", type=int, default=5000)
     return top

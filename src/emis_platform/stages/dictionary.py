@@ -22,7 +22,7 @@ SHARD = 64
 """Texts a shard: what a kill can cost."""
 CHECKED = 4000
 """Held-out tokens on which a shipped dictionary is measured: some 10 s of harvest."""
-RETRAIN = "emis dictionary --tokens 400000 --out FOLDER"
+RETRAIN = "emis dictionary train --tokens 130000 --out FOLDER"
 
 
 class Voice(Record):
