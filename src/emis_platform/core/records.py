@@ -121,7 +121,7 @@ class LatentDelta(Record):
     latent: int
     rank: int
     base_mean: float
-    """Mean activation, in units of the dictionary's normalised input."""
+    """Mean activation over tokens: a length along the latent's unit direction, in residual units."""
     control_mean: float
     organism_mean: float
     delta: float
