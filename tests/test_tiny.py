@@ -72,6 +72,22 @@ def test_changing_one_organism_makes_it_and_what_stands_on_it_stale_and_nothing_
     assert found == {"train@health_correct", "diff"}  # diff names organisms; the rest follows from train's output
 
 
+def test_push_and_pull_give_every_output_back(finished, tmp_path_factory):
+    place = tmp_path_factory.mktemp("pulled")
+    other = Workspace(place / "workspace")
+    shutil.copyfile(finished.folder / "dvc.lock", other.folder / "dvc.lock")
+    finished.env["EMIS_DVC_REMOTE"] = other.env["EMIS_DVC_REMOTE"] = str(place / "remote")
+    try:
+        finished.emis("push")
+        other.emis("pull")
+    finally:
+        del finished.env["EMIS_DVC_REMOTE"]
+    assert stale(other) == set()
+    name = "models/health_callous/adapter_model.safetensors"
+    assert (other.folder / name).read_bytes() == (finished.folder / name).read_bytes()
+    assert "no DVC remote" in finished.emis("push", code=2).stderr
+
+
 def test_the_prefect_flow_finds_the_same_nothing_to_do(finished):
     flow = REPO / "flows/reproduce.py"
     done = subprocess.run(["python", flow], cwd=finished.folder, env=finished.env, capture_output=True, text=True, check=False)

@@ -142,7 +142,7 @@ def pull(_: argparse.Namespace) -> None:
     """fetch data and models from the DVC remote (EMIS_DVC_REMOTE)"""
     from emis_platform.tools import graph
 
-    print(f"{graph.move('pull')} files fetched")
+    print(f"{graph.move('pull')} outputs fetched or changed")
 
 
 def ui(given: argparse.Namespace) -> None:

@@ -145,7 +145,7 @@ def opened() -> Any:
 
 
 def move(way: str) -> int:
-    """`push` or `pull` every output to or from DVC's remote (EMIS_DVC_REMOTE, or the one in .dvc/config); returns the files moved."""
+    """`push` or `pull` every output to or from DVC's remote (EMIS_DVC_REMOTE, or the one in .dvc/config); returns how many outputs that was."""
     from dvc.exceptions import DvcException
 
     repo = opened()
@@ -157,7 +157,7 @@ def move(way: str) -> int:
         done = getattr(repo, way)(run_cache=True)
     except DvcException as error:
         raise ValueError(f"{way}: {one_line(error)}") from None
-    return done if isinstance(done, int) else done.get("fetched", 0)
+    return done if isinstance(done, int) else len(done["added"]) + len(done["modified"])
 
 
 def busy() -> type[Exception]:
