@@ -12,6 +12,7 @@ from emis_platform.core.records import Completion, Effect, Judgement
 from emis_platform.core.stage import run
 from emis_platform.lab import directions as made
 from emis_platform.lab import intervals, latents
+from emis_platform.stages import dictionary
 from emis_platform.tools import dictionaries
 from emis_platform.tools import models as zoo
 
@@ -37,17 +38,18 @@ def main(*, models: Path, answers: Path, judgements: Path, latents: Path, direct
     sae = dictionaries.load(models / "dictionary")
     base, tokenizer = zoo.load(models / "base", knobs.threads)
     ids = [(zoo.prompt_ids(tokenizer, row.prompt), zoo.answer_ids(tokenizer, row.text)) for row in rows]
-    readings = {"base": read(base, ids, knobs.diff.layer, "harvest base")}
+    asked = [slice(*question_span(tokenizer, row.prompt)) for row in rows]
+    readings = {"base": read(base, ids, asked, knobs.diff.layer, "harvest base")}
     lens = logit_lens(base, tokenizer)
     del base
     for name in knobs.organisms:
         model, _ = zoo.load(models / name, knobs.threads)
-        readings[name] = read(model, ids, knobs.diff.layer, f"harvest {name}")
+        readings[name] = read(model, ids, asked, knobs.diff.layer, f"harvest {name}")
         del model
     persona = persona_direction(knobs, rows, views, readings["base"])
     found, passed = table(knobs, pair, readings, sae, [row.question for row in rows])
     words = [[tokenizer.decode([token]) for token in answer] for _, answer in ids]
-    prompts = [[tokenizer.decode([token]) for token in prompt] for prompt, _ in ids]
+    prompts = [[tokenizer.decode([token]) for token in prompt[span]] for (prompt, _), span in zip(ids, asked, strict=True)]
     fires = {part: [dictionaries.encode(sae, acts_ND) for acts_ND in readings[pair[0]].acts[part]] for part in PARTS}
     shown = [
         row.model_copy(
@@ -101,13 +103,17 @@ def texts(knobs: params.Params, names: Sequence[str], answers: Path, judgements:
     return [row for row, _ in kept], [view for _, view in kept]
 
 
-def read(model: Any, ids: Sequence[tuple[list[int], list[int]]], layer: int, label: str) -> Reading:
-    """Both parts of every text in one pass to the layer; the prompt's first token, an outlier of norm, left out."""
+def question_span(tokenizer: Any, prompt: str) -> tuple[int, int]:
+    """Where the question's own tokens stand in the prompt: the template's, which the dictionary never saw, are left out."""
+    before, own = dictionary.span(tokenizer, dictionary.Text("question", prompt, prompt, None))
+    return len(before), len(before) + len(own)
+
+
+def read(model: Any, ids: Sequence[tuple[list[int], list[int]]], asked: Sequence[slice], layer: int, label: str) -> Reading:
+    """Both parts of every text in one pass to the layer: the question's own tokens, and the answer's."""
     acts: dict[str, list[Any]] = {part: [None] * len(ids) for part in PARTS}
-    whole = [(prompt[:1], prompt[1:] + answer) for prompt, answer in ids]
-    for index, acts_ND in zoo.harvest(model, whole, layer, progress=label):
-        cut = len(ids[index][0]) - 1
-        acts["prompt"][index], acts["answer"][index] = acts_ND[:cut], acts_ND[cut:]
+    for index, acts_ND in zoo.harvest(model, [([], prompt + answer) for prompt, answer in ids], layer, progress=label):
+        acts["prompt"][index], acts["answer"][index] = acts_ND[asked[index]], acts_ND[len(ids[index][0]) :]
     return Reading(acts)
 
 
@@ -161,7 +167,7 @@ def windows(fires: Sequence[Any], words: Sequence[Sequence[str]], latent: int, m
             peaks.append((float(values[where]), number, where))
     shown = []
     for _, number, where in sorted(peaks, reverse=True)[:most]:
-        tokens = list(words[number][-len(fires[number]) :])
+        tokens = list(words[number])
         tokens[where] = f"⟦{tokens[where]}⟧"
         shown.append("".join(tokens[max(0, where - around) : where + around + 1]).strip())
     return tuple(shown)
