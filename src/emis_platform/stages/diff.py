@@ -133,8 +133,10 @@ def table(
     organism, control = pair
     rows, passed = [], []
     for part in PARTS:
+        # answers to one question share its prompt: counted once, or the null takes copies for evidence
+        kept = [questions.index(q) for q in dict.fromkeys(questions)] if part == "prompt" else range(len(questions))
         base, tuned, matched = (
-            latents.summarise(dictionaries.encode(sae, acts).numpy() for acts in readings[name].acts[part])
+            latents.summarise(dictionaries.encode(sae, readings[name].acts[part][index]).numpy() for index in kept)
             for name in ("base", organism, control)
         )
         ranked = latents.deltas(base, tuned, matched, organism=organism, control=control, tokens=part, seed=knobs.seed)
