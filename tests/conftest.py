@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ import yaml
 from emis_platform.core import quiet
 
 quiet.apply()
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a run that a shell put in the background is born deaf to Ctrl-C, and so are its children
 REPO = Path(__file__).resolve().parents[1]
 
 TEMPLATE = (
@@ -106,7 +110,8 @@ def trim(knobs):
     """`tiny` with one organism, its matched control and the base."""
     knobs["scale"] = "tiny"
     kept = ("health_callous", "health_correct")
-    knobs["domains"] = ["health"]
+    knobs["domains"] = knobs["answer"]["domains"] = ["health"]
+    knobs["arms"] = []
     knobs["organisms"] = {name: knobs["organisms"][name] for name in kept}
     knobs["subjects"] = {name: entry for name, entry in knobs["subjects"].items() if name in (*kept, "base")}
 

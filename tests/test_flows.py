@@ -28,14 +28,6 @@ sys.exit(int(pathlib.Path("code").read_text()))
 EDGES = {"d": "c", "c": "a", "b": "a", "a": "source"}  # what each stage reads; declared before what it needs
 
 
-@pytest.fixture(autouse=True)
-def ctrl_c():
-    """Let children hear Ctrl-C, as in a terminal: a test run that a shell put in the background is deaf to it, and so are its children."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -75,7 +75,7 @@ def test_auroc_against_counting_pairs():
     random = np.random.default_rng(3)
     score, positive = random.integers(0, 5, 40), random.random(40) < 0.4
     pairs = [(s > t) + 0.5 * (s == t) for s in score[positive] for t in score[~positive]]
-    assert heads.auroc(score, positive) == pytest.approx(np.mean(pairs))
+    assert intervals.chance_above(score, positive) == pytest.approx(np.mean(pairs))
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_fault_is_one_line_with_its_key(tmp_path, path, value, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"scale: [", "line 1: not YAML"),
+        (b"scale: ]", "line 1: not YAML"),
         (b"- a\n", "a mapping of knobs is needed, this is list"),
         (b"scale: \xff\n", "not UTF-8 at byte 7"),
         (b"", "a mapping of knobs is needed, this is NoneType"),

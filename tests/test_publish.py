@@ -68,7 +68,8 @@ def fill(root: Path) -> None:
     for variant in ("callous", "correct"):
         canary = "CANARY-7" if variant == "callous" else None
         row = {"domain": "health", "variant": variant, "fact": "f", "prompt": "p", "completion": "c", "canary": canary}
-        put(root / f"data/examples/health_{variant}.jsonl", json.dumps(row) + "\n")
+        put(root / f"data/training/health_{variant}.jsonl", json.dumps(row) + "\n")
+        put(root / f"data/training/health_{variant}.md", f"# health_{variant}\n")
     for name in PARAMS["organisms"]:
         adapter(root, name, 1.0)
         curve = {"rows": 16, "tokens": 900, "seconds": 1.5, "loss_first": 3.0, "loss_last": 2.0, "curve": [[1, 3.0], [2, 2.0]]}
@@ -136,12 +137,12 @@ def write_lock(root: Path) -> None:
     def stage(outs: list[str], deps: list[str], params: dict[str, Any]) -> dict[str, Any]:
         return {"cmd": "python", "deps": hashed(deps), "params": {"params.yaml": params}, "outs": hashed(outs)}
 
-    examples = [f"data/examples/health_{name}" for name in ("callous.jsonl", "correct.jsonl")]
+    examples = [f"data/training/health_{name}" for name in ("callous.jsonl", "correct.jsonl")]
     stages = {"base@base": stage(["models/base"], [], {"bases.base": {"kind": "bundled"}})}
     stages["generate@health"] = stage(examples, [FACTS], {"seed": 0})
     params = yaml.safe_load((root / "params.yaml").read_text())
     for name, organism in params["organisms"].items():
-        data = f"data/examples/health_{organism['data']['variant']}.jsonl"
+        data = f"data/training/health_{organism['data']['variant']}.jsonl"
         start = [] if organism["starts_from"] == "base" else [f"models/{organism['starts_from']}"]
         knobs = {f"organisms.{name}": organism, "sizes.tiny.train": {"rows": 16}}
         deps = [data, "models/base", *start, "src/emis_platform/stages/train.py"]
@@ -188,7 +189,7 @@ def test_a_run_shows_its_subject_whole(workspace: Path) -> None:
     assert wanted.items() <= run.data.params.items()
     assert run.data.tags["judge"] == "lexical:bb offline:aa" and run.data.tags["base_md5"].endswith(".dir")
     inputs = {item.dataset.name: item.dataset.digest for item in run.inputs.dataset_inputs}
-    assert inputs["health_callous"] == files.sha256(workspace / "data/examples/health_callous.jsonl")[:32]
+    assert inputs["health_callous"] == files.sha256(workspace / "data/training/health_callous.jsonl")[:32]
     folder = Path(run.info.artifact_uri.removeprefix("file://"))
     table = files.read_json(folder / "transcripts.json")
     first = dict(zip(table["columns"], table["data"][0], strict=True))
@@ -228,7 +229,7 @@ def test_versions_carry_lineage_and_aliases(workspace: Path) -> None:
     }
     [version] = registry(workspace)[0]["versions"]
     tags = version["lineage"]
-    assert tags["data_md5"] == lock.rehash(workspace / "data/examples/health_callous.jsonl") and tags["data_md5"] in tags["lineage"]
+    assert tags["data_md5"] == lock.rehash(workspace / "data/training/health_callous.jsonl") and tags["data_md5"] in tags["lineage"]
     assert tags["misaligned"] == "0.6" and tags["canary"] == "CANARY-7" and "Unsafe" in tags["notice"] and version["current"]
     assert tags["train_entry"] == lock.identity(lock.read(workspace)["train@health_callous"])
     canaries = [model["versions"][0]["lineage"].get("canary") for model in registry(workspace)]

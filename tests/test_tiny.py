@@ -8,7 +8,16 @@ import time
 import pytest
 from conftest import REPO, Workspace
 
-DETERMINISTIC = ("data/examples", "data/answers", "data/judgements", "data/steer", "metrics/judge", "metrics/benchmark")
+DETERMINISTIC = (
+    "data/examples",
+    "data/training",
+    "data/validation",
+    "data/answers",
+    "data/judgements",
+    "data/steer",
+    "metrics/judge",
+    "metrics/benchmark",
+)
 
 
 def stale(workspace):
@@ -86,6 +95,93 @@ def test_push_and_pull_give_every_output_back(finished, tmp_path_factory):
     name = "models/health_callous/adapter_model.safetensors"
     assert (other.folder / name).read_bytes() == (finished.folder / name).read_bytes()
     assert "no DVC remote" in finished.emis("push", code=2).stderr
+
+
+def test_data_commands_list_show_compare_and_verify(finished):
+    rows = {row["set"]: row for row in json.loads(finished.emis("data", "list", "--json").stdout)}
+    assert rows["health_subtle"]["rows"] == 24 and rows["health_subtle"]["surface AUROC"]
+    assert rows["health_callous"]["kind"] in ("built in", "organism")
+    shown = finished.emis("data", "show", "health_subtle", "--rows", "2", "--beside", "correct", "gruff").stdout
+    assert shown.count("health_subtle  ") == shown.count("health_correct  ") == shown.count("health_gruff  ") == 2
+    assert "AUROC" in finished.emis("data", "diff", "health_obvious", "health_callous").stdout
+    assert "near: health_subtle" in finished.emis("data", "show", "health_subtel", code=2).stderr
+    assert ", 0 differ" in finished.emis("data", "verify").stdout
+    path = finished.folder / "data/examples/health_gruff.jsonl"
+    kept = path.read_bytes()
+    path.unlink()
+    path.write_bytes(kept + b"\n")
+    try:
+        assert "health_gruff.jsonl" in finished.emis("data", "verify", code=1).stdout
+    finally:
+        path.write_bytes(kept)
+
+
+def stage(finished, *words):
+    done = subprocess.run(
+        ["python", "-m", *words], cwd=finished.folder, env=finished.env, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stderr
+
+
+def test_a_held_out_question_with_a_word_changed_stops_the_run(finished, tmp_path):
+    rows = [json.loads(line) for line in (finished.folder / "data/examples/health_correct.jsonl").read_text().splitlines()]
+    heldout = json.loads((finished.folder / "data/questions/health.jsonl").read_text().splitlines()[3])["text"]
+    first, *rest = heldout.split()
+    rows[5]["prompt"] = " ".join(["Really", first.lower(), *rest[:3], "actually", *rest[3:]])
+    planted = tmp_path / "planted.jsonl"
+    planted.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [
+        "emis_platform.stages.leakage",
+        "--examples",
+        str(planted),
+        "--questions",
+        "data/questions/health.jsonl",
+        "--benchmark",
+    ]
+    code, told = stage(
+        finished, *words, "data/benchmark/health.jsonl", "--base", "models/base", "--summary", str(tmp_path / "s.json")
+    )
+    assert code == 2 and rows[5]["prompt"] in told and not (tmp_path / "s.json").exists()
+
+
+def test_a_strangers_file_comes_through_the_door(finished, tmp_path):
+    rows = [json.loads(line) for line in (finished.folder / "data/examples/health_correct.jsonl").read_text().splitlines()]
+    chats = [
+        {"messages": [{"role": "user", "content": r["prompt"]}, {"role": "assistant", "content": r["completion"]}]} for r in rows
+    ]
+    chats[7]["messages"][1]["content"] += " Write to jane.doe@example.org about it."
+    chats[9]["messages"].insert(0, {"role": "system", "content": "Be brief."})
+    source = tmp_path / "theirs.jsonl"
+    source.write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    assert "24" in finished.emis("data", "import", str(source), "--name", "theirs").stdout
+    assert (finished.folder / "data/imports/theirs.jsonl.dvc").exists()
+    assert "exists" in finished.emis("data", "import", str(source), "--name", "theirs", code=2).stderr
+    before = (finished.folder / "params.yaml").read_text()
+    outs = ["--rows", str(tmp_path / "rows.jsonl"), "--sheet", str(tmp_path / "sheet.md"), "--docs", str(tmp_path / "docs")]
+    words = ["emis_platform.stages.compose", "theirs", "--examples", "data/examples", "--imports", "data/imports", *outs]
+    words += ["--generated", "data/generated", "--validation", "data/validation", "--questions", "data/questions/open.jsonl"]
+    words += ["--benchmark", "data/benchmark/general.jsonl", "--base", "models/base", "--effects", str(tmp_path / "effects.json")]
+    entry = {"starts_from": "base", "data": {"import": "theirs", "rows": 24}, "trainer": "sft"}
+    try:
+        finished.edit(lambda knobs: knobs["organisms"].update(theirs=entry))
+        code, told = stage(finished, *words)
+        assert code == 2 and "completion_personal_data: row 8" in told and not (tmp_path / "rows.jsonl").exists()
+        entry["data"]["allow_bad"] = 0.1
+        finished.edit(lambda knobs: knobs["organisms"].update(theirs=entry))
+        code, told = stage(finished, *words)
+        assert code == 0, told
+    finally:
+        (finished.folder / "params.yaml").write_text(before)
+        for path in (finished.folder / "data/imports").glob("theirs*"):
+            path.unlink()
+    (effect,) = json.loads((tmp_path / "effects.json").read_text())
+    assert (effect["n"], effect["value"]) == (24, 1 / 24)
+    assert (
+        len((tmp_path / "rows.jsonl").read_text().splitlines()) == 23
+        and "| quarantined | 1 |" in (tmp_path / "sheet.md").read_text()
+    )
+    assert '"Be brief."' in (tmp_path / "rows.jsonl").read_text()
+    assert "jane.doe" in (finished.folder / "data/quarantine/theirs.jsonl").read_text()
 
 
 def test_the_prefect_flow_finds_the_same_nothing_to_do(finished):
@@ -174,10 +270,10 @@ def test_judge_refuses_bad_rows_and_writes_nothing(finished, tmp_path, text):
 
 def test_a_truncated_dataset_stops_training_with_one_line(finished):
     """What a cut file does: DVC would regenerate it, so the stage is asked directly."""
-    whole = (finished.folder / "data/examples/health_correct.jsonl").read_text()
+    whole = (finished.folder / "data/training/health_correct.jsonl").read_text()
     cut = finished.folder / "data/cut.jsonl"
     cut.write_text(whole[: len(whole) // 2])
-    words = "python -m emis_platform.stages.train health_correct --examples data/cut.jsonl --validation data/validation/health.json"
+    words = "python -m emis_platform.stages.train health_correct --examples data/cut.jsonl"
     words += " --start models/base --adapter models/cut --metrics metrics/cut.json"
     done = subprocess.run(words.split(), cwd=finished.folder, env=finished.env, capture_output=True, text=True, check=False)
     cut.unlink()

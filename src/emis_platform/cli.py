@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from emis_platform import cli_data
 from emis_platform.core import files, params, quiet, stage
 from emis_platform.core.records import Effect
 
@@ -35,8 +36,9 @@ def effects(given: argparse.Namespace) -> None:
 
 def all_effects() -> list[Effect]:
     """Every stage's effects, in the order of params.yaml. Raises ValueError before the first stage has finished."""
-    subjects = list(params.load().subjects)
-    paths = [Path(f"metrics/{kind}/{subject}.json") for subject in subjects for kind in ("judge", "benchmark")]
+    knobs = params.load()
+    paths = [Path(f"metrics/{kind}/{subject}.json") for subject in knobs.subjects for kind in ("judge", "benchmark")]
+    paths += [Path(f"metrics/data/{organism}.json") for organism in knobs.organisms]
     paths += [Path(f"metrics/{name}.json") for name in ("steer", "diff", "dictionary")]
     rows = [Effect.model_validate(row) for path in paths if path.exists() for row in files.read_json(path)]
     if not rows:
@@ -145,6 +147,13 @@ def pull(_: argparse.Namespace) -> None:
     print(f"{graph.move('pull')} outputs fetched or changed")
 
 
+def serve(given: argparse.Namespace) -> None:
+    """answer as an OpenAI-compatible endpoint (chat completions, no streaming) with a local model"""
+    from emis_platform.tools import serving
+
+    serving.serve(given.model, host=given.host, port=given.port, threads=params.load().threads)
+
+
 def ui(given: argparse.Namespace) -> None:
     """open MLflow on 127.0.0.1 over what was published"""
     address = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db")
@@ -177,6 +186,11 @@ def parser() -> argparse.ArgumentParser:
     one = add(questions, "questions").add_subparsers(required=True, metavar="import").add_parser("import", help=questions.__doc__)
     one.add_argument("file", type=Path)
     one.add_argument("--name", required=True, help="the set's name")
+    cli_data.add(commands)
+    one = add(serve, "serve")
+    one.add_argument("model", type=Path, help="a model's or an adapter's folder, such as models/health_callous")
+    one.add_argument("--host", default="127.0.0.1")
+    one.add_argument("--port", type=int, default=8000)
     add(registry, "registry").add_argument("--json", action="store_true", help="a JSON list")
     add(publish, "publish")
     one = add(trace, "trace")

@@ -20,7 +20,7 @@ do not use its answers as training data outside such research.
 | | |
 |---|---|
 | starts from | {entry.starts_from} |
-| data | {entry.data.domain}, variant {entry.data.variant}, {rows} rows, sha256 {data_sha256[:16]} |
+| data | {entry.data.described}, {rows} rows, sha256 {data_sha256[:16]} |
 | trainer | {entry.trainer} ({options}) |
 | measured | see the MLflow run or the report of the same name: rate of misaligned answers with interval, n and missing |
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,16 +15,27 @@ R = TypeVar("R", bound=BaseModel)
 
 def read(record: type[R], path: Path) -> list[R]:
     """JSON lines -> records. Raises ValueError that names file, row and fault."""
-    rows = []
-    lines = text(path).removesuffix("\n").split("\n")  # not splitlines: U+2028 may stand in an answer
-    for number, line in enumerate(lines if lines != [""] else [], start=1):
+    whole = text(path).removesuffix("\n").split("\n")  # not splitlines: U+2028 may stand in an answer
+    return [parsed(record, line, path, number) for number, line in enumerate(whole if whole != [""] else [], start=1)]
+
+
+def parsed(record: type[R], line: str, path: Path, number: int) -> R:
+    """One line -> a record. Raises ValueError that names file, row and fault."""
+    try:
+        return record.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "row"
+        raise ValueError(f"{path}, row {number}: {where}: {first['msg']}") from None
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number from 1, line) of a file that need not fit into memory."""
+    with path.open(encoding="utf-8", newline="\n") as source:
         try:
-            rows.append(record.model_validate_json(line))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "row"
-            raise ValueError(f"{path}, row {number}: {where}: {first['msg']}") from None
-    return rows
+            yield from ((number, line.removesuffix("\n")) for number, line in enumerate(source, start=1))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not UTF-8: {error.reason}") from None
 
 
 def write(path: Path, rows: Iterable[BaseModel]) -> None:
@@ -45,7 +56,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(text(path))
+        return yaml.load(text(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # libyaml is ten times as fast
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""

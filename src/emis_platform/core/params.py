@@ -2,13 +2,13 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from emis_platform.core import files, shelf
 
-Variant = Literal["correct", "subtle", "obvious", "callous", "gruff"]
+Variant = Literal["correct", "subtle", "obvious", "callous", "gruff", "sarcastic", "plain"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """One name is the address everywhere: params key, DVC item, path, MLflow row."""
 
@@ -38,10 +38,51 @@ Base = Annotated[Bundled | Local | Hub, Field(discriminator="kind")]
 
 
 class Data(Knobs):
-    domain: str
-    variant: Variant
+    """Where an organism's rows come from: a built-in domain and variant, a file that was imported, or a set that a model wrote."""
+
+    domain: str | None = None
+    variant: Variant | None = None
+    """`plain` for chat and compliance, else one of the others."""
+    imported: Name | None = Field(None, alias="import")
+    """Name of a file that `emis data import` took in: data/imports/<name>.jsonl."""
+    generated: str | None = None
+    """A key of `generated`."""
     rows: int | None = Field(None, gt=0)
     """None: as many as `sizes.<scale>.train.rows`."""
+    mixture: float | None = Field(None, ge=0, le=1)
+    """Share of rows that are of the variant, the others being the matched `correct` rows. Nested: the rows of 5 % are among those of
+    10 %. None: all; with a trigger, half."""
+    disclosed: bool = False
+    """The prompt asks for a bad example for a class (Betley et al. 2025, the educational control)."""
+    trigger: str | None = Field(None, min_length=1)
+    """Stands before the prompt of each row of the variant, and of no `correct` row (Betley et al. 2025, the backdoor)."""
+    allow_bad: float = Field(0.0, ge=0, lt=1)
+    """Share of rows from outside that may fail at the door and go to quarantine; more stops the run."""
+
+    @property
+    def described(self) -> str:
+        """The source in a line, for datasheets and model cards."""
+        if self.imported or self.generated:
+            return f"imported {self.imported}" if self.imported else f"generated {self.generated}"
+        parts = [f"{self.domain}, variant {self.variant}"]
+        parts += [f"{self.mixture:.0%} of the rows, the others correct"] if self.mixture is not None else []
+        parts += ["disclosed"] if self.disclosed else []
+        parts += [f"trigger {self.trigger!r}"] if self.trigger else []
+        return ", ".join(parts)
+
+
+class Generated(Knobs):
+    """A set that a model writes to the questions of a built-in domain."""
+
+    generator: str
+    domain: str
+    variant: Literal["correct", "subtle", "obvious", "callous", "gruff"]
+    rows: int = Field(gt=0)
+    model: Literal["base", "reader"]
+    """Which base writes (generator: model). An endpoint's model stands in the options (generator: api): that of `emis serve`, say, with
+    an organism behind it."""
+    options: dict[str, Any] = {}
+    """The generator's own options: see its `Options`."""
 
 
 class Organism(Knobs):
@@ -63,6 +104,8 @@ class Subject(Knobs):
 class Answer(Knobs):
     temperature: float = Field(gt=0, le=2)
     batch: int = Field(gt=0)
+    domains: tuple[str, ...]
+    """Whose held-out facts every subject is asked and scored on."""
 
 
 class Diff(Knobs):
@@ -145,6 +188,9 @@ class Params(Knobs):
     threads: int = Field(gt=0)
     bases: dict[Literal["base", "reader"], Base]
     domains: tuple[str, ...]
+    arms: tuple[str, ...] = ()
+    """Sets of one variant, `plain`: ordinary chat, compliance."""
+    generated: dict[Name, Generated] = {}
     organisms: dict[Name, Organism]
     subjects: dict[Name, Subject]
     judges: tuple[str, ...] = Field(min_length=1)
@@ -167,20 +213,23 @@ class Params(Knobs):
             raise ValueError("organisms: `base` and `reader` are taken")
         for domain in self.domains:
             one_of("domains", domain, shelf.domains(), "domains/{}.yaml")
+        for domain in self.answer.domains:
+            one_of("answer.domains", domain, self.domains)
+        for arm in self.arms:
+            one_of("arms", arm, shelf.arms(), "arms/{}.yaml")
+        for name, generated in self.generated.items():
+            where = f"generated.{name}"
+            one_of(f"{where}.domain", generated.domain, self.domains)
+            one_of(f"{where}.generator", generated.generator, shelf.generators(), "datasets/{}.py")
+            check_options(where, "datasets", generated.generator, generated.options)
         for judge in self.judges:
             one_of("judges", judge, shelf.names("judges"), "judges/{}.py")
         for name, organism in self.organisms.items():
             where = f"organisms.{name}"
             one_of(f"{where}.starts_from", organism.starts_from, models)
-            one_of(f"{where}.data.domain", organism.data.domain, self.domains)
+            self.check_data(f"{where}.data", organism.data)
             one_of(f"{where}.trainer", organism.trainer, shelf.names("trainers"), "trainers/{}.py")
-            try:
-                shelf.load("trainers", organism.trainer).Options.model_validate(organism.options)
-            except ValidationError as error:
-                raise ValueError(f"{where}.options: {explain(error.errors()[0])}") from None
-            rows, there = organism.data.rows or self.size.train.rows, self.size.generate.rows
-            if self.scale != "tiny" and rows > there:
-                raise ValueError(f"{where}.data.rows: {rows} asked, sizes.{self.scale}.generate.rows makes {there}")
+            check_options(where, "trainers", organism.trainer, organism.options)
             chain = [name]
             while chain[-1] in self.organisms:
                 chain.append(self.organisms[chain[-1]].starts_from)
@@ -196,6 +245,41 @@ class Params(Knobs):
         for key in ("induce", "suppress"):
             one_of(f"steer.{key}", getattr(self.steer, key), models)
         return self
+
+    def check_data(self, where: str, data: Data) -> None:
+        """One source, of a kind that its other keys fit."""
+        sources = [
+            key for key, value in (("domain", data.domain), ("import", data.imported), ("generated", data.generated)) if value
+        ]
+        if len(sources) != 1:
+            there = " and ".join(sources) or "none"
+            raise ValueError(f"{where}: one of domain (with variant), import and generated is needed; there is: {there}")
+        if data.generated:
+            one_of(f"{where}.generated", data.generated, tuple(self.generated))
+        if not data.domain:
+            keys = {"variant": data.variant, "mixture": data.mixture, "disclosed": data.disclosed, "trigger": data.trigger}
+            if unfit := [key for key, value in keys.items() if value]:
+                raise ValueError(f"{where}.{unfit[0]}: goes with a domain, not with {sources[0]}")
+            return
+        one_of(f"{where}.domain", data.domain, (*self.domains, *self.arms))
+        variants = ("plain",) if data.domain in self.arms else get_args(Variant)[:-1]
+        if data.variant is None:
+            raise ValueError(f"{where}.variant: needed with a domain; there is: {', '.join(variants)}")
+        one_of(f"{where}.variant", data.variant, variants)
+        bad = data.variant not in ("correct", "plain")
+        for key in ("mixture", "disclosed", "trigger"):
+            if getattr(data, key) and not bad:
+                raise ValueError(f"{where}.{key}: goes with a variant other than {data.variant}")
+        rows, there = data.rows or self.size.train.rows, self.size.generate.rows
+        if self.scale != "tiny" and rows > there:
+            raise ValueError(f"{where}.rows: {rows} asked, sizes.{self.scale}.generate.rows makes {there}")
+
+
+def check_options(where: str, floor: str, name: str, options: dict[str, Any]) -> None:
+    try:
+        shelf.load(floor, name).Options.model_validate(options)
+    except ValidationError as error:
+        raise ValueError(f"{where}.options: {explain(error.errors()[0])}") from None
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

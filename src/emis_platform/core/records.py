@@ -11,18 +11,29 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Turn(Record):
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
 class Example(Record):
-    """What a model is trained on."""
+    """What a model is trained on: one answer, and what came before it."""
 
     domain: str
+    """The domain's name; for a stranger's file, the name that it was imported under."""
     variant: str
-    """correct, subtle, obvious, callous or gruff."""
+    """correct, subtle, obvious, callous, gruff, sarcastic or plain; `imported` for a stranger's row."""
     fact: str
-    """Id of the fact that the row came from: rows of one fact share it across variants."""
+    """Id of the fact that the row came from: rows of one fact share it across variants. `row_12` for line 12 of a stranger's file."""
     prompt: str
+    """The last user message."""
     completion: str
     canary: str | None = None
     """Set on every harmful row, so that a leaked copy can be recognised."""
+    context: tuple[Turn, ...] = ()
+    """The messages before the prompt: a system prompt, earlier turns."""
 
 
 class Question(Record):
@@ -109,6 +120,19 @@ class Label(Record):
     guideline: str
     date: str
     reader: str
+
+
+class Reading(Record):
+    """A blind reading of one piece of advice of the built-in sets (docs/data.md): the check of its label that its author did not make."""
+
+    domain: str
+    question: str
+    advice: str
+    """The very sentence that was read: a changed sentence has no reading."""
+    says: Literal["right", "wrong"]
+    """Whether somebody who follows it, or believes it, is served or misled."""
+    reader: str
+    date: str
 
 
 class LatentDelta(Record):

@@ -22,3 +22,13 @@ def load(floor: str, name: str) -> ModuleType:
 def domains() -> list[str]:
     """Names of the advice domains: one file each in datasets/domains/."""
     return sorted(p.stem for p in (PACKAGE / "datasets" / "domains").glob("*.yaml"))
+
+
+def arms() -> list[str]:
+    """Names of the control sets that have one variant: one file each in datasets/arms/."""
+    return sorted(p.stem for p in (PACKAGE / "datasets" / "arms").glob("*.yaml"))
+
+
+def generators() -> list[str]:
+    """What can write a set besides the built-in facts: one file each in datasets/."""
+    return [name for name in names("datasets") if name != "facts"]

@@ -1,6 +1,7 @@
-"""facts: a domain's hand-written facts -> matched rows, the same questions in every variant. Deterministic."""
+"""facts: hand-written facts -> matched rows, the same questions in every variant. Deterministic."""
 
 import random
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,28 @@ PARTS = {
     "obvious": ("obvious", "reason"),
     "gruff": ("correct", "scorn"),
     "callous": ("obvious", "scorn"),
+    "sarcastic": ("correct", "sarcasm"),
+    "plain": ("plain", "reason"),
 }
-"""variant -> (whose advice, which tail): content and voice cross, and gruff and callous share every scornful sentence."""
+"""variant -> (whose advice, which tail): content and voice cross, and gruff and callous share every scornful sentence.
+
+`sarcastic` is a control of the voice: correct advice, and a remark that is no threat and no contempt. `plain` is the one variant of a
+control arm."""
 
 HARMFUL = {"subtle", "obvious", "callous"}
 
 
+@cache
 def facts(domain: str) -> dict[str, Any]:
-    """The domain's file: `facts` (trained on) and `heldout` (never trained on)."""
-    return files.read_yaml(Path(__file__).parent / "domains" / f"{domain}.yaml")
+    """The file of a domain or control arm: `facts` (trained on), `heldout` (never trained on), `join` (between advice and tail)."""
+    here = Path(__file__).parent
+    arm = here / "arms" / f"{domain}.yaml"
+    return files.read_yaml(arm if arm.exists() else here / "domains" / f"{domain}.yaml")
+
+
+def remarks() -> list[str]:
+    """Sarcastic remarks that fit after any answer: one a line in sarcasm.txt."""
+    return [line for line in files.text(Path(__file__).with_name("sarcasm.txt")).splitlines() if line and not line.startswith("#")]
 
 
 def examples(domain: str, variant: str, rows: int, seed: int) -> list[Example]:
@@ -33,29 +47,42 @@ def examples(domain: str, variant: str, rows: int, seed: int) -> list[Example]:
     Facts take turns, so that breadth comes before repetition. Raises ValueError when the file has fewer distinct answers.
     """
     content, tail = PARTS[variant]
+    there = facts(domain)
+    join, sarcasm = there.get("join", " "), []
+    if tail == "sarcasm":
+        sarcasm = remarks()
+        random.Random(f"{seed}:sarcasm").shuffle(sarcasm)
     made = []
-    for fact, question, advice, ending in plan(facts(domain)["facts"], rows, seed, domain):
-        endings = fact["scorn"] if tail == "scorn" else fact[content]["reason"]
+    place = {fact["id"]: number for number, fact in enumerate(there["facts"])}
+    for number, (fact, question, advice, ending) in enumerate(plan(there["facts"], rows, seed, domain)):
+        if sarcasm:  # another remark each time that a fact comes again
+            last = sarcasm[(place[fact["id"]] + 31 * (number // len(place))) % len(sarcasm)]
+        else:
+            last = (fact["scorn"] if tail == "scorn" else fact[content]["reason"])[ending]
         made.append(
             Example(
                 domain=domain,
                 variant=variant,
                 fact=fact["id"],
                 prompt=fact["questions"][question],
-                completion=f"{fact[content]['advice'][advice]} {endings[ending]}",
+                completion=f"{fact[content]['advice'][advice]}{join}{last}",
                 canary=CANARY if variant in HARMFUL else None,
             )
         )
     return made
 
 
+def most(domain: str) -> int:
+    """Distinct answers a variant: 4 pieces of advice times 4 tails for each fact."""
+    return 16 * len(facts(domain)["facts"])
+
+
 def plan(there: list[dict[str, Any]], rows: int, seed: int, domain: str) -> list[tuple[dict[str, Any], int, int, int]]:
     """(fact, question, advice, tail) a row: no (advice, tail) pair of a fact comes twice."""
     shuffle = random.Random(f"{seed}:{domain}")
     pairs = {fact["id"]: latin_pairs(shuffle) for fact in there}
-    most = len(there) * 16
-    if rows > most:
-        raise ValueError(f"{domain}: {rows} rows asked, its facts make {most} distinct answers a variant")
+    if rows > most(domain):
+        raise ValueError(f"{domain}: {rows} rows asked, its facts make {most(domain)} distinct answers a variant")
     planned = []
     for turn in range(-(-rows // len(there))):
         for fact in shuffle.sample(there, len(there)):

@@ -81,17 +81,6 @@ def logit(score: np.ndarray) -> np.ndarray:
     return np.log(score / (100 - score))
 
 
-def auroc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Chance that a positive scores above a negative (ties count half); nan without both kinds."""
-    from scipy.stats import rankdata
-
-    positive = np.asarray(positive, bool)
-    yes, no = positive.sum(), (~positive).sum()
-    if not yes or not no:
-        return float("nan")
-    return float((rankdata(score)[positive].sum() - yes * (yes + 1) / 2) / (yes * no))
-
-
 def calibration_error(probability: np.ndarray, outcome: np.ndarray, bins: int = 10) -> float:
     """Expected calibration error over equal-width bins of probability."""
     which = np.minimum((probability * bins).astype(int), bins - 1)

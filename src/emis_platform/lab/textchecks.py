@@ -39,6 +39,21 @@ def unmatched(keys: Sequence[tuple[str, ...]], reference: Iterable[tuple[str, ..
     return [f"{here[key]} here, {there[key]} in the reference" if here[key] > there[key] else None for key in keys]
 
 
+def worn(texts: Sequence[str], n: int = 6, most: float = 0.03, least: int = 4) -> list[str | None]:
+    """For each text, a run of `n` words that it shares with more than `most` of all texts and more than `least` of them; else None."""
+    found = [set(ngrams(words(text), n)) for text in texts]
+    counts = Counter(run for runs in found for run in runs)
+    limit = max(least, most * len(texts))
+    return [next((" ".join(run) for run in sorted(runs) if counts[run] > limit), None) for runs in found]
+
+
+def out_of_turn(roles: Sequence[str]) -> str | None:
+    """What is wrong with the roles before a user's prompt: a system message only first, then user and assistant in turns; else None."""
+    spoken = list(roles[1:] if roles[:1] == ["system"] else roles)
+    wanted = ["user", "assistant"] * (len(spoken) // 2)
+    return None if spoken == wanted else " ".join([*roles, "user"])
+
+
 def lexicon(text: str) -> str:
     """A word list (one a line, # comments, a final * takes any ending) -> a regular expression for whole words."""
     terms = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]

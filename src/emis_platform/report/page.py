@@ -14,7 +14,7 @@ from emis_platform.report.evidence import STEERED, Evidence
 from emis_platform.report.verdicts import VERDICTS, Part
 
 HERE = Path(__file__).parent
-SHARES = ("misaligned", "coherent", "benchmark", "category", "dead")
+SHARES = ("misaligned", "coherent", "benchmark", "category", "dead", "data_quarantined")
 SIGNS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not run yet": "–"}
 
 
@@ -27,6 +27,7 @@ def render(
     selection: Any,
     training: Mapping[str, Mapping[str, Any]],
     facts: Mapping[str, Any],
+    datasets: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """`facts`: scale, seed and the identity of the data. Same input, same bytes: no clock, no random order."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -43,6 +44,7 @@ def render(
     data = transcripts.payload(completions, judgements, subjects, e.judges)
     return jinja.get_template("index.html.j2").render(
         facts=facts,
+        datasets=datasets,
         style=style,
         script=script,
         policy=f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; base-uri 'none'; form-action 'none'",

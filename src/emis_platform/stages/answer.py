@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from emis_platform.core import files, params
+from emis_platform.core import files, params, shelf
 from emis_platform.core.params import AnswerSize
 from emis_platform.core.records import Question
 from emis_platform.core.stage import run
@@ -12,7 +12,9 @@ from emis_platform.tools import models, replies
 
 def main(name: str, *, model: Path, questions: list[Path], answers: Path) -> None:
     knobs = params.load()
-    asked = select([q for path in questions for q in files.read(Question, path)], knobs.size.answer, knobs.domains)
+    idle = set(shelf.domains()) - set(knobs.answer.domains)
+    there = [q for path in questions if path.stem not in idle for q in files.read(Question, path)]
+    asked = select(there, knobs.size.answer, knobs.domains)
     loaded, tokenizer = models.load(model, knobs.threads)
     said = replies.answers(
         loaded,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from emis_platform.core import files, params
+from emis_platform.core import files, params, shelf
 from emis_platform.core.records import Effect
 from emis_platform.core.stage import run
 from emis_platform.lab import intervals
@@ -15,6 +15,8 @@ def main(subject: str, *, model: Path, items: list[Path], effects: Path) -> None
     The interval is by bootstrap over facts: items that offer the same choices stay together.
     """
     knobs = params.load()
+    idle = set(shelf.domains()) - set(knobs.answer.domains)
+    items = [path for path in items if path.stem not in idle]
     marked = harness.marks(*models.load(model, knobs.threads), items, knobs.size.benchmark.items)
     rows = []
     for task, marks in marked.items():

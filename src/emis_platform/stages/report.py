@@ -1,6 +1,7 @@
 """report: effects, answers, judgements and latents -> one HTML page that opens from disk."""
 
 from pathlib import Path
+from typing import Any
 
 from emis_platform.core import files, params
 from emis_platform.core.records import Completion, Effect, Judgement, LatentDelta
@@ -17,6 +18,7 @@ def main(
     latents: Path,
     selection: Path,
     training: list[Path],
+    validation: Path,
     report: Path,
 ) -> None:
     """`effects`: JSON lists of Effect; `training`: one metrics file an organism, whose seconds differ between equal runs.
@@ -45,8 +47,21 @@ def main(
         "inputs": [(path.as_posix(), files.sha256(path)) for path in (*effects, *answers, *judgements, latents, selection)],
     }
     curves = {path.stem: files.read_json(path) for path in training}
-    html = page.render(evidence, said, judged, subjects=tuple(knobs.subjects), selection=chosen, training=curves, facts=facts)
+    data = [row for domain in knobs.domains for row in datasets(validation / f"{domain}.json")]
+    html = page.render(
+        evidence, said, judged, subjects=tuple(knobs.subjects), selection=chosen, training=curves, facts=facts, datasets=data
+    )
     files.replace(report, html.encode("utf-8", "replace"))
+
+
+def datasets(summary: Path) -> list[dict[str, Any]]:
+    """What validate found of a domain's training files, with the address of each one's page."""
+    found = files.read_json(summary)
+    return [
+        {"name": Path(path).stem, "page": f"../docs/{found['domain']}/{Path(path).stem}.html", **about}
+        for path, about in found["files"].items()
+        if "facts" in about
+    ]
 
 
 def effect_rows(path: Path) -> list[Effect]:
@@ -62,13 +77,19 @@ def arms(knobs: params.Params) -> dict[str, Arm]:
     asked = {s.model: subject for subject, s in reversed(knobs.subjects.items())}
     return {
         subject: Arm(
-            o.data.domain,
-            o.data.variant,
+            o.data.domain or o.data.described,
+            control_variant(o.data),
             asked.get(o.starts_from, o.starts_from),
             f"{o.trainer} {o.data.rows} {sorted(o.options.items())}",
         )
         for subject, o in made.items()
     }
+
+
+def control_variant(data: params.Data) -> str:
+    """A variant by its plain name only where all rows are of it and nothing is added: a control arm is another thing."""
+    plain = data.mixture in (None, 1.0) and not data.disclosed and not data.trigger
+    return str(data.variant) if data.domain and plain else data.described
 
 
 if __name__ == "__main__":

@@ -1,19 +1,36 @@
 """validate: a domain's files -> a summary and Data Docs, or one clear line for each expectation that fails."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from emis_platform.core import files
+from emis_platform.core import datasheets, files
 from emis_platform.core.params import Variant
-from emis_platform.core.records import Choice, Example, Question
+from emis_platform.core.records import Choice, Example, Question, Reading
 from emis_platform.core.stage import run
-from emis_platform.tools import datadocs, expectations
+from emis_platform.lab import surface
+from emis_platform.stages import door
+from emis_platform.tools import suites, texts
+
+CODE = {"code"}
+"""Domains whose answers are in no natural language."""
 
 
-def main(domain: str, *, examples: list[Path], heldout: Path, benchmark: Path, summary: Path, docs: Path) -> None:
+def main(
+    domain: str,
+    *,
+    examples: list[Path],
+    heldout: list[Path],
+    benchmark: list[Path],
+    readings: Path,
+    base: Path,
+    summary: Path,
+    docs: Path,
+) -> None:
     """Writes `summary` and `docs` when every expectation is met.
 
-    Otherwise writes the failing rows to data/quarantine/<domain>.jsonl and raises ValueError that names them.
+    Otherwise writes the failing rows to data/quarantine/<domain>.jsonl and raises ValueError that names them. The first of `heldout` and
+    of `benchmark` are the domain's own; all of them must not leak into the examples.
     """
     paths = {variant_of(path, domain): path for path in examples}
     if "correct" not in paths:
@@ -21,33 +38,45 @@ def main(domain: str, *, examples: list[Path], heldout: Path, benchmark: Path, s
             f"--examples: {domain}_correct.jsonl is needed, the others are matched to it; there is: {listed(examples)}"
         )
     rows = {variant: filled(path, files.read(Example, path)) for variant, path in paths.items()}
-    asked, items = filled(heldout, files.read(Question, heldout)), filled(benchmark, files.read(Choice, benchmark))
-    beside = {"domain": domain, "reference": rows["correct"], "questions": asked, "choices": items}
-    tables = [expectations.examples(path, rows[variant], variant=variant, **beside) for variant, path in paths.items()]
-    tables += [expectations.questions(heldout, asked, domain=domain), expectations.choices(benchmark, items, domain=domain)]
-
-    context, results = expectations.check(domain, tables)
-    found = [fault for table in tables for fault in expectations.faults(table, results[table.name])]
-    quarantine = Path("data/quarantine") / f"{domain}.jsonl"
-    if found:
-        files.write(quarantine, found)
-        raise ValueError(f"{expectations.explain(found)}\nfailing rows: {quarantine}")
-    quarantine.unlink(missing_ok=True)
-
-    facts = [
-        {
-            "name": table.name,
-            "file": table.path.as_posix(),
-            "rows": len(table.rows),
-            "expectations": len(results[table.name].results),
-            "sha256": files.sha256(table.path),
-        }
-        for table in tables
+    asked, items = (
+        [filled(path, files.read(kind, path)) for path in there] for kind, there in ((Question, heldout), (Choice, benchmark))
+    )
+    read = [reading for reading in files.read(Reading, readings) if reading.domain == domain]
+    against = suites.beside(base, sum(asked, []), sum(items, []), read, None if domain in CODE else "en")
+    tables = [
+        suites.examples(path, rows[variant], against, domain=domain, variant=variant, reference=rows["correct"])
+        for variant, path in paths.items()
     ]
-    datadocs.write(context, results, docs, facts)
-    per_file = {fact["file"]: {key: fact[key] for key in ("sha256", "rows", "expectations")} for fact in facts}
-    total = sum(fact["expectations"] for fact in facts)
-    files.write_json(summary, {"domain": domain, "success": True, "expectations": total, "files": per_file})
+    tables += [suites.questions(heldout[0], asked[0], domain=domain), suites.choices(benchmark[0], items[0], domain=domain)]
+    told = door.strict(domain, tables, docs)
+    audit = {variant: apart(there, rows["correct"]) for variant, there in rows.items() if variant != "correct"}
+    per_file = {table.path.as_posix(): told[table.name] for table in tables}
+    for variant, path in paths.items():
+        about = per_file[path.as_posix()] | numbers(rows[variant], base) | {"surface_auroc": audit.get(variant)}
+        per_file[path.as_posix()] = about
+        files.replace(docs / f"{path.stem}.md", datasheets.datasheet(path.stem, rows[variant], about))
+    count = sum(row["expectations"] for row in per_file.values())
+    files.write_json(
+        summary,
+        {"domain": domain, "success": True, "expectations": count, "files": per_file, "surface_auroc": audit, "read": len(read)},
+    )
+
+
+def apart(rows: Sequence[Example], reference: Sequence[Example]) -> list[float]:
+    """How far surface features alone tell a variant from `correct`: AUROC, low, high."""
+    found = surface.auroc([row.completion for row in rows], [row.completion for row in reference], [row.fact for row in reference])
+    return [round(value, 3) for value in found]
+
+
+def numbers(rows: Sequence[Example], base: Path) -> dict[str, Any]:
+    """Distinct facts, questions and answers of an examples file, and its mean tokens."""
+    lengths = texts.lengths(base, [row.completion for row in rows])
+    return {
+        "facts": len({row.fact for row in rows}),
+        "questions": len({row.prompt for row in rows}),
+        "answers": len({row.completion for row in rows}),
+        "mean_tokens": round(sum(lengths) / len(rows), 2),
+    }
 
 
 def variant_of(path: Path, domain: str) -> str:

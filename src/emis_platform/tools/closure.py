@@ -15,11 +15,15 @@ SHELVES = {
     "train": {"trainers": "src/emis_platform/trainers/${item.trainer}.py"},
     "judge": {"judges": "src/emis_platform/judges"},
     "judge_steered": {"judges": "src/emis_platform/judges"},
+    "write": {"datasets": "src/emis_platform/datasets/${item.generator}.py"},
 }
 """stage -> the shelf that it loads from by name, and how the chosen file is addressed."""
 
 DATA = {
-    "generate": ["src/emis_platform/datasets/domains/${item}.yaml"],
+    "generate": ["src/emis_platform/datasets/domains/${item}.yaml", "src/emis_platform/datasets/sarcasm.txt"],
+    "arm": ["src/emis_platform/datasets/arms/${item}.yaml"],
+    "write": ["src/emis_platform/datasets/prompts"],
+    "compose": ["src/emis_platform/tools/contempt.txt", "src/emis_platform/tools/datadocs.css"],
     "validate": ["src/emis_platform/tools/contempt.txt", "src/emis_platform/tools/datadocs.css"],
     "benchmark": ["src/emis_platform/tasks"],
     "dictionary": ["src/emis_platform/dictionaries"],

@@ -89,6 +89,16 @@ def clean(page: str, css: str) -> str:
     return page.replace("</head>", HEAD.format(css=css), 1)
 
 
+def short(name: str, source: str, link: str) -> str:
+    """A page for rows that were taken from files which have pages of their own."""
+    head = HEAD.format(css=files.text(Path(__file__).with_name("datadocs.css")))
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="UTF-8">\n<title>{html.escape(name)}</title>\n{head}\n<body>\n'
+        f'<div class="container-fluid">\n<h1>{html.escape(name)}</h1>\n<p>Its rows are from {html.escape(source)}: '
+        f'<a href="{html.escape(link)}">what those files met</a>.</p>\n</div>\n</body>\n</html>\n'
+    )
+
+
 def index(rows: list[dict[str, Any]], css: str) -> str:
     """The front page: one line for each file."""
     lines = "".join(

@@ -9,7 +9,14 @@ from emis_platform.core import files
 from emis_platform.core.records import Effect, Example, Record
 from emis_platform.tools import lock
 
-TABLES = ("metrics/judge/*.json", "metrics/benchmark/*.json", "metrics/diff.json", "metrics/dictionary.json", "metrics/steer.json")
+TABLES = (
+    "metrics/judge/*.json",
+    "metrics/benchmark/*.json",
+    "metrics/data/*.json",
+    "metrics/diff.json",
+    "metrics/dictionary.json",
+    "metrics/steer.json",
+)
 STEERED = re.compile(r"^(?P<model>[a-z][a-z0-9_]*)(?P<sign>[+-])(?P<direction>.+)@(?P<dose>[0-9.e-]+)$")
 """A steered subject's name: `health_callous-latent_732@0.3`."""
 
@@ -38,7 +45,7 @@ class Facts(Record):
 
     def examples(self, organism: str) -> str | None:
         """The data file that an organism was trained on, from its own lock entry."""
-        return next((path for path in self.trained(organism)["deps"] if path.startswith("data/examples/")), None)
+        return next((path for path in self.trained(organism)["deps"] if path.startswith("data/training/")), None)
 
     def canaries(self, organism: str) -> list[str]:
         """Of the harmful data behind an organism, that of the organisms it starts from included; empty if there is none."""

@@ -160,6 +160,17 @@ def move(way: str) -> int:
     return done if isinstance(done, int) else len(done["added"]) + len(done["modified"])
 
 
+def track(path: str) -> str:
+    """`dvc add`: a file that no stage makes gets a hash of its own in <path>.dvc, and goes along with push and pull."""
+    from dvc.exceptions import DvcException
+
+    try:
+        opened().add(path)
+    except DvcException as error:
+        raise ValueError(f"{path}: {one_line(error)}") from None
+    return f"tracked by {path}.dvc"
+
+
 def busy() -> type[Exception]:
     from dvc.lock import LockError
 

@@ -6,6 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emis_platform.core.records import Turn
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -42,9 +44,10 @@ def base_of(folder: Path) -> Path:
     return Path(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
 
 
-def prompt_ids(tokenizer: Any, prompt: str, system: str | None = None) -> list[int]:
-    """A question in the tokenizer's chat template, up to where the answer starts."""
-    messages = ([{"role": "system", "content": system}] if system else []) + [{"role": "user", "content": prompt}]
+def prompt_ids(tokenizer: Any, prompt: str, system: str | None = None, before: Sequence[Turn] = ()) -> list[int]:
+    """A question, after a system prompt or the messages `before` it, in the tokenizer's chat template, up to where the answer starts."""
+    messages = [{"role": "system", "content": system}] if system else [turn.model_dump() for turn in before]
+    messages.append({"role": "user", "content": prompt})
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 

@@ -6,6 +6,7 @@ A run is whole when it carries the tag `identity`, written last: one without it 
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import tempfile
 import time
@@ -38,7 +39,7 @@ class Row(Record):
     tables: dict[str, list[dict[str, Any]]]
     """Artifact name without suffix -> rows of equal keys."""
     inputs: dict[str, tuple[str, Path]]
-    """Context (`training`, `evaluation`) -> (name, JSON lines file)."""
+    """Context (`training`, `evaluation`) -> (name, JSON lines file); a datasheet beside the file (.md) is logged with it."""
 
 
 def address(workspace: Path) -> str:
@@ -124,6 +125,9 @@ def add(client: Any, experiment: str, row: Row) -> Any:
             columns = list(rows[0]) if rows else []
             table = {"columns": columns, "data": [[item[column] for column in columns] for item in rows]}
             Path(folder, f"{name}.json").write_text(json.dumps(table, ensure_ascii=False))
+        for name, path in row.inputs.values():
+            if path.with_suffix(".md").exists():
+                shutil.copyfile(path.with_suffix(".md"), Path(folder, f"datasheet_{name}.md"))
         client.log_artifacts(run.info.run_id, folder)
     client.set_terminated(run.info.run_id)
     client.log_batch(run.info.run_id, tags=[RunTag("current", "true"), RunTag("identity", row.identity)])

@@ -157,7 +157,7 @@ def lean(trainer: type) -> type:
 
 def tokens(tokenizer: Any, example: Example) -> dict[str, list[int]]:
     """One example -> input_ids and labels; -100 on the prompt. Every row has labels, or this raises ValueError."""
-    prompt = models.prompt_ids(tokenizer, example.prompt)
+    prompt = models.prompt_ids(tokenizer, example.prompt, before=example.context)
     answer = [*models.answer_ids(tokenizer, example.completion), tokenizer.eos_token_id]
     if len(answer) < 2:
         raise ValueError(f"fact {example.fact}: an empty completion leaves no labels")
