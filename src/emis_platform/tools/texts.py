@@ -7,13 +7,18 @@ from typing import Any
 
 from emis_platform.lab import textchecks
 
-PERMUTATIONS = 128
+PERMUTATIONS = 64
 NEAR = 0.9
 """Share of 3-word shingles in common (Jaccard) from which two texts count as near copies."""
 
 
 def lengths(base: Path, texts: Sequence[str]) -> list[int]:
     """Tokens of each text by a model folder's own tokenizer, without template or end tokens. Raises ValueError without one."""
+    return [len(found) for found in tokenizer(base).encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+@cache
+def tokenizer(base: Path) -> Any:
     from tokenizers import Tokenizer
 
     path = base / "tokenizer.json"
@@ -21,7 +26,7 @@ def lengths(base: Path, texts: Sequence[str]) -> list[int]:
         raise ValueError(f"{base}: no tokenizer.json to count tokens with")
     reader = Tokenizer.from_file(str(path))
     reader.no_truncation()
-    return [len(found) for found in reader.encode_batch_fast(list(texts), add_special_tokens=False)]
+    return reader
 
 
 def languages(texts: Sequence[str]) -> list[str]:
