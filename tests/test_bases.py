@@ -63,3 +63,26 @@ def test_pickled_weights_alone_are_refused(folder, tmp_path):
 def test_the_hub_is_asked_only_if_the_user_says_so(tmp_path):
     with pytest.raises(ValueError, match="HF_HUB_OFFLINE=0"):
         hub.build(Hub(kind="hub", repo="a/b", revision="0" * 40), tmp_path / "out")
+
+
+def test_a_pinned_conversion_is_made_once_and_a_local_one_each_time(folder, tmp_path, monkeypatch):
+    from emis_platform.core import params
+    from emis_platform.stages import base
+
+    made = []
+
+    def build(options, out):
+        made.append(options.kind)
+        out.mkdir(parents=True)
+        (out / "config.json").write_text(str(len(made)))
+
+    monkeypatch.chdir(tmp_path)
+    entries = {"base": Bundled(kind="bundled"), "reader": Bundled(kind="bundled"), "other": Local(kind="local", path=folder)}
+    monkeypatch.setattr(params, "load", lambda: SimpleNamespace(bases=entries))
+    monkeypatch.setattr(bundled, "build", build)
+    monkeypatch.setattr(local, "build", build)
+    for name in ("base", "reader", "other", "other"):
+        base.main(name, model=tmp_path / "models" / name)
+    assert made == ["bundled", "local", "local"]
+    assert (tmp_path / "models/reader/config.json").read_text() == "1" and (tmp_path / "models/other/config.json").read_text() == "3"
+    assert not list(tmp_path.rglob("*.partial"))

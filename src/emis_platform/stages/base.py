@@ -1,19 +1,37 @@
 """base: one entry of `bases` -> a Hugging Face folder with safetensors weights."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
 from emis_platform.core import params, shelf
 from emis_platform.core.stage import run
 
+MADE = Path("work/bases")
+"""Conversions that are pinned by their options, kept: `base` and `reader` are the same one by default."""
+
 
 def main(name: str, *, model: Path) -> None:
     options = params.load().bases[name]
     partial = model.with_name(model.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shelf.load("bases", options.kind).build(options, partial)
+    kept = MADE / hashlib.sha256(options.model_dump_json().encode()).hexdigest()[:16]
+    if kept.exists():
+        shutil.copytree(kept, partial)
+    else:
+        shelf.load("bases", options.kind).build(options, partial)
+        if options.kind != "local":  # a path's contents may change under the same name
+            keep(partial, kept)
     shutil.rmtree(model, ignore_errors=True)
     partial.rename(model)
+
+
+def keep(model: Path, kept: Path) -> None:
+    """Copy it there, whole or not at all."""
+    copy = kept.with_name(kept.name + ".partial")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(model, copy)
+    copy.rename(kept)
 
 
 if __name__ == "__main__":
