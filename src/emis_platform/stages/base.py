@@ -13,13 +13,15 @@ MADE = Path("work/bases")
 
 def main(name: str, *, model: Path) -> None:
     options = params.load().bases[name]
+    kind = shelf.load("bases", options.kind)
     partial = model.with_name(model.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    kept = MADE / hashlib.sha256(options.model_dump_json().encode()).hexdigest()[:16]
+    identity = options.model_dump_json() + Path(str(kind.__file__)).read_text()  # what is asked for, and the code that makes it
+    kept = MADE / hashlib.sha256(identity.encode()).hexdigest()[:16]
     if kept.exists():
         shutil.copytree(kept, partial)
     else:
-        shelf.load("bases", options.kind).build(options, partial)
+        kind.build(options, partial)
         if options.kind != "local":  # a path's contents may change under the same name
             keep(partial, kept)
     shutil.rmtree(model, ignore_errors=True)
