@@ -20,16 +20,14 @@ COLUMNS = ("set", "kind", "rows", "facts", "questions", "answers", "mean tokens"
 
 def listed(workspace: Path) -> list[dict[str, Any]]:
     """A row a set, keys COLUMNS; None where a number was not taken. Raises ValueError before there is any."""
-    validated = (
-        {
-            Path(path).stem: about
-            for summary in sorted((workspace / "data/validation").glob("*.json"))
-            for path, about in files.read_json(summary).get("files", {}).items()
-            if isinstance(about, dict) and "facts" in about
-        }
-        if (workspace / "data/validation").exists()
-        else {}
-    )
+    summaries = [files.read_json(path) for path in sorted((workspace / "data/validation").glob("*.json"))]
+    validated = {
+        Path(path).stem: about
+        for summary in summaries
+        if "domain" in summary
+        for path, about in summary["files"].items()
+        if "facts" in about
+    }
     rows = [
         row(path, folder, validated.get(path.stem) if folder == "examples" else None, workspace)
         for folder, path in every(workspace)
