@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emis_platform.core import files
+from emis_platform.core import files, shelf
 from emis_platform.core.records import Completion, Effect, Judgement, LatentDelta
 from emis_platform.report import contrasts, evidence, page, steering, transcripts
 from emis_platform.report.claims import CLAIMS, judge
@@ -330,16 +330,20 @@ def test_the_stage_reads_its_files_and_names_a_bad_one(tmp_path, monkeypatch):
     files.write_json(Path("selection.json"), [])
     files.write_json(Path("judge.json"), [effect("base", "misaligned", 0.0, 0.0, 0.04).model_dump()])
     files.write_json(Path("train.json"), {"rows": 1, "curve": []})
+    about = {"rows": 9, "facts": 3, "questions": 4, "answers": 8, "mean_tokens": 20.0, "expectations": 5, "surface_auroc": [0.6, 0.5, 0.7]}
+    for domain in shelf.domains():
+        files.write_json(Path(f"validation/{domain}.json"), {"domain": domain, "files": {f"data/examples/{domain}_subtle.jsonl": about}})
 
     def run(effects="judge.json"):
         report.main(
             effects=[Path(effects)], answers=[empty["answers"]], judgements=[empty["judgements"]], latents=empty["latents"],
-            selection=Path("selection.json"), training=[Path("train.json")], report=Path("out/index.html"),
+            selection=Path("selection.json"), training=[Path("train.json")], validation=Path("validation"), report=Path("out/index.html"),
         )  # fmt: skip
 
     run()
     assert "Base misaligned at most 5 %" in Path("out/index.html").read_text()
     assert os.listdir("out") == ["index.html"]
+    assert 'href="../docs/code/code_subtle.html">code_subtle</a>' in Path("out/index.html").read_text()
     files.write_json(Path("bad.json"), {"subject": "base"})
     with pytest.raises(ValueError, match="bad.json: a list of effects is needed, this is dict"):
         run("bad.json")
