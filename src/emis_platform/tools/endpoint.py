@@ -51,7 +51,7 @@ def send(todo: dict[str, Ask], gate: Gate, keep: Callable[[str, Answer], None], 
     options, key = gate.options, secret(gate.options)
     queue, lost, faults = deque(todo.items()), {}, []
 
-    def work() -> None:
+    def work(over: threading.Event) -> None:
         try:
             while not gate.stop.is_set():
                 try:
@@ -67,18 +67,21 @@ def send(todo: dict[str, Ask], gate: Gate, keep: Callable[[str, Answer], None], 
         except BaseException as fault:
             faults.append(fault)
             gate.stop.set()
+        finally:
+            over.set()
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(options.concurrency, len(todo)))]
+    ends = [threading.Event() for _ in range(min(options.concurrency, len(todo)))]
+    threads = [threading.Thread(target=work, args=(over,), daemon=True) for over in ends]
     shown = {"total": len(todo), "desc": progress, "unit": "answer", "disable": progress is None}
     with connection(options, key, httpx) as client, tqdm(**shown) as bar:
         for thread in threads:
             thread.start()
         try:
-            wait_for(threads)
+            wait_for(ends)
         except KeyboardInterrupt:
             gate.stop.set()
             print(f"waiting for {len(gate.flying)} answers in flight; Ctrl-C again drops them", file=sys.stderr, flush=True)
-            wait_for(threads)
+            wait_for(ends)
             raise
     if faults:
         raise next((fault for fault in faults if not isinstance(fault, Stopped)), faults[0])
@@ -97,10 +100,11 @@ def connection(options: Endpoint, key: str | None, httpx: Any) -> Any:
     return httpx.Client(headers=headers, timeout=options.timeout_s, limits=limits, trust_env=not near)
 
 
-def wait_for(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(0.2)  # so that Ctrl-C is heard
+def wait_for(ends: Sequence[threading.Event]) -> None:
+    """Until all are set. Not by Thread.join: Ctrl-C in it makes Python 3.11 take a running thread for an ended one."""
+    for over in ends:
+        while not over.wait(0.2):  # so that Ctrl-C is heard
+            pass
 
 
 def answered(client: Any, request: Ask, gate: Gate, key: str | None) -> Answer:
