@@ -2,6 +2,7 @@
 
 import hashlib
 import heapq
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from emis_platform.core import datasheets, files, params
@@ -10,7 +11,7 @@ from emis_platform.core.stage import run
 from emis_platform.lab import intervals, recipes
 from emis_platform.stages import door, leakage
 from emis_platform.tools import datadocs, neighbours, suites
-from emis_platform.tools.expectations import Fault
+from emis_platform.tools.expectations import Fault, Table
 
 
 def main(
@@ -73,13 +74,15 @@ def of_domain(data: params.Data, examples: Path, validation: Path, wanted: int, 
     return recipes.disclosed(rows, str(data.variant)) if data.disclosed else rows
 
 
-def outside(path: Path, questions: list[Path], benchmark: list[Path], base: Path, *, harmful: bool | None, threads: int):
+def outside(
+    path: Path, questions: list[Path], benchmark: list[Path], base: Path, *, harmful: bool | None, threads: int
+) -> Callable[[Sequence[Example]], Table]:
     """What the door asks of rows that no domain file holds: (rows) -> their table."""
     asked = [row for found in questions for row in files.read(Question, found)]
     items = [row for found in benchmark for row in files.read(Choice, found)]
     against, heldout = suites.beside(base, asked, items), leakage.questions_of(questions, benchmark)
 
-    def table(rows):
+    def table(rows: Sequence[Example]) -> Table:
         near = neighbours.near(base, [row.prompt for row in rows], heldout, threads=threads, progress="leakage")
         return suites.outside(path, rows, against, harmful=harmful, reworded={pair.text for pair in near})
 
