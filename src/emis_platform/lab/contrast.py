@@ -1,0 +1,87 @@
+"""Two arms compared on the questions that both answered: the difference, what could have been seen, and equivalence. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from emis_platform.lab import intervals
+
+Arm = Mapping[str, Sequence[float]]
+"""Question -> values of its samples."""
+SEEN = float(stats.norm.ppf(0.975))
+
+
+class Contrast(NamedTuple):
+    """Mean of a minus mean of b, in the unit of the values."""
+
+    value: float
+    low: float
+    high: float
+    """95 %, paired bootstrap over questions (intervals.difference)."""
+    questions: int
+    """Questions that both arms answered: what the difference rests on."""
+    error: float
+    """Standard error over questions."""
+    detectable: float
+    """The smallest true difference that would be seen with 80 % power."""
+
+
+def paired(a: Arm, b: Arm, seed: int = 0) -> Contrast:
+    """The arms' difference with the power reached. Raises ValueError if they share no answered question."""
+    return Contrast(*intervals.difference(a, b, seed), len(shared(a, b)), error(a, b), detectable(a, b))
+
+
+def shared(a: Arm, b: Arm) -> list[str]:
+    return sorted(q for q in a.keys() & b.keys() if len(a[q]) and len(b[q]))
+
+
+def error(a: Arm, b: Arm) -> float:
+    """Standard error of the paired difference, from the questions' own differences.
+
+    When no question differs in its difference, what so many questions could have hidden (as intervals.difference has it), / 1.96.
+    """
+    questions = shared(a, b)
+    if not questions:
+        raise ValueError("the two arms share no answered question")
+    k = len(questions)
+    moved = np.zeros(k)
+    for arm, sign in ((a, 1), (b, -1)):
+        sums = np.array([float(np.sum(arm[q])) for q in questions])
+        sizes = np.array([len(arm[q]) for q in questions], float)
+        moved += sign * (sums - sizes * sums.sum() / sizes.sum()) / sizes.sum()
+    if np.abs(moved).max() < 1e-12:
+        return intervals.exact(0, k)[1] / SEEN
+    return float(np.sqrt(k / (k - 1) * (moved**2).sum()))
+
+
+def power(a: Arm, b: Arm, shift: float) -> float:
+    """Chance that a true difference of `shift` would have been seen (95 % interval without 0) with these questions and this spread.
+
+    Normal approximation around the standard error found. It is about a difference named beforehand: at the difference that was
+    found it would only restate the interval.
+    """
+    away = abs(shift) / error(a, b)
+    return float(stats.norm.cdf(away - SEEN) + stats.norm.cdf(-away - SEEN))
+
+
+def detectable(a: Arm, b: Arm, chance: float = 0.8) -> float:
+    """The smallest true difference whose `power` is at least `chance`, 0.5 to 1."""
+    return (SEEN + float(stats.norm.ppf(chance))) * error(a, b)
+
+
+def equivalent(a: Arm, b: Arm, margin: float) -> Literal["supported", "contradicted", "inconclusive"]:
+    """Whether the arms differ by less than `margin`: two one-sided tests at 5 % each (Schuirmann 1987).
+
+    `supported`: the 90 % interval (Student's t over questions) lies within (-margin, margin). `contradicted`: the whole 95 %
+    interval of intervals.difference lies outside. Not to differ significantly is neither: that is `inconclusive`.
+    """
+    if margin <= 0:
+        raise ValueError(f"a margin of {margin}: equivalence needs room above 0")
+    value, low, high = intervals.difference(a, b)
+    k = len(shared(a, b))
+    half = float(stats.t.ppf(0.95, max(k - 1, 1))) * error(a, b)
+    if -margin < value - half and value + half < margin:
+        return "supported"
+    return "contradicted" if low > margin or high < -margin else "inconclusive"
