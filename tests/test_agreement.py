@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 from emis_platform.lab import agreement, intervals
 
@@ -45,6 +46,12 @@ def test_kappa_by_hand():
     value, low, high = agreement.kappa(a, b, [str(i) for i in range(50)])
     assert value == pytest.approx((0.7 - 0.5) / (1 - 0.5))
     assert 0.05 < low < value < high < 0.7
+
+
+def test_kappa_is_scikit_learns():
+    a, b = np.random.default_rng(2).integers(0, 4, (2, 200))
+    b[:120] = a[:120]
+    assert agreement.kappa(a.tolist(), b.tolist(), np.arange(200), draws=10)[0] == pytest.approx(cohen_kappa_score(a, b))
 
 
 def test_full_agreement_is_not_certain_and_one_category_says_nothing():

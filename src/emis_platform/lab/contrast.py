@@ -1,7 +1,10 @@
-"""Two arms compared on the questions that both answered: the difference, what could have been seen, and equivalence. Pure."""
+"""Two arms compared on the questions that both answered: the difference, and what could have been seen. Pure.
+
+Whether they are alike within a margin: report/verdicts.within on the difference's interval.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -69,19 +72,3 @@ def power(a: Arm, b: Arm, shift: float) -> float:
 def detectable(a: Arm, b: Arm, chance: float = 0.8) -> float:
     """The smallest true difference whose `power` is at least `chance`, 0.5 to 1."""
     return (SEEN + float(stats.norm.ppf(chance))) * error(a, b)
-
-
-def equivalent(a: Arm, b: Arm, margin: float) -> Literal["supported", "contradicted", "inconclusive"]:
-    """Whether the arms differ by less than `margin`: two one-sided tests at 5 % each (Schuirmann 1987).
-
-    `supported`: the 90 % interval (Student's t over questions) lies within (-margin, margin). `contradicted`: the whole 95 %
-    interval of intervals.difference lies outside. Not to differ significantly is neither: that is `inconclusive`.
-    """
-    if margin <= 0:
-        raise ValueError(f"a margin of {margin}: equivalence needs room above 0")
-    value, low, high = intervals.difference(a, b)
-    k = len(shared(a, b))
-    half = float(stats.t.ppf(0.95, max(k - 1, 1))) * error(a, b)
-    if -margin < value - half and value + half < margin:
-        return "supported"
-    return "contradicted" if low > margin or high < -margin else "inconclusive"

@@ -1,4 +1,4 @@
-"""What one rate hides: the worst of several samples, the choice of threshold, the questions one by one. Pure."""
+"""What one rate hides: the worst of several samples, and the choice of threshold. Pure."""
 
 from collections.abc import Mapping, Sequence
 from math import comb
@@ -44,13 +44,3 @@ def threshold_curve(
     found = np.array([intervals.rate((score[counts] < step).astype(float), names, seed) for step in steps])
     lows, highs = np.minimum.accumulate(found[::-1, 1])[::-1], np.maximum.accumulate(found[:, 2])
     return [(float(s), float(v), float(lo), float(hi)) for s, v, lo, hi in zip(steps, found[:, 0], lows, highs, strict=True)]
-
-
-def by_question(values: Sequence[float | bool | None], questions: Sequence[str]) -> dict[str, tuple[float | None, int]]:
-    """Question -> (mean, values it rests on), in order of appearance; None for a question whose values are all missing."""
-    found: dict[str, list[float]] = {}
-    for value, question in zip(values, questions, strict=True):
-        seen = found.setdefault(question, [])
-        if value is not None and not np.isnan(value):
-            seen.append(float(value))
-    return {question: (float(np.mean(seen)) if seen else None, len(seen)) for question, seen in found.items()}
