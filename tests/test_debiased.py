@@ -67,6 +67,16 @@ def test_thirty_labels_and_a_rare_label_cover_too_often_rather_than_too_seldom()
     assert 0.93 <= coverage(rows, 0.05) <= 0.99
 
 
+@pytest.mark.parametrize(
+    ("questions", "samples", "n", "rate", "judge", "alike"),
+    [(120, 1, 90, 0.2, (0.7, 0.9), 0.0), (450, 1, 40, 0.07, (0.9, 0.97), 0.0), (60, 5, 40, 0.4, (0.9, 0.97), 0.3)],
+)
+def test_settings_that_nothing_was_chosen_on_are_covered_too(questions, samples, n, rate, judge, alike):
+    rows = simulate(101, 1000, questions, samples, n, rate, judge, alike)
+    print(f"{questions} x {samples}, {n} read, rate {rate}, judge {judge}: covered {coverage(rows, rate):.3f}")
+    assert 0.93 <= coverage(rows, rate) <= 0.99
+
+
 @pytest.mark.parametrize(("questions", "rate"), [(8, 0.3), (12, 0.5)])
 def test_few_questions_still_cover(questions, rate):
     assert 0.915 <= coverage(simulate(3, 1000, questions, 8, 50, rate, GOOD, 0.2), rate) <= 0.98
