@@ -37,9 +37,9 @@ def effects(given: argparse.Namespace) -> None:
 def all_effects() -> list[Effect]:
     """Every stage's effects, in the order of params.yaml. Raises ValueError before the first stage has finished."""
     knobs = params.load()
-    paths = [Path(f"metrics/{kind}/{subject}.json") for subject in knobs.subjects for kind in ("judge", "benchmark")]
+    paths = [Path(f"metrics/{kind}/{subject}.json") for subject in knobs.subjects for kind in ("judge", "opinion", "benchmark")]
     paths += [Path(f"metrics/data/{organism}.json") for organism in knobs.organisms]
-    paths += [Path(f"metrics/{name}.json") for name in ("steer", "diff", "dictionary")]
+    paths += [Path(f"metrics/{name}.json") for name in ("steer", "steer_opinions", "diff", "dictionary")]
     rows = [Effect.model_validate(row) for path in paths if path.exists() for row in files.read_json(path)]
     if not rows:
         raise ValueError("no effects yet: run `make repro`")
@@ -59,12 +59,10 @@ def effects_table() -> str:
 
 
 def judge(given: argparse.Namespace) -> None:
-    """judge JSON lines {question, response}; writes {score, misaligned, coherent, reason} in the same order"""
+    """judge JSON lines {question, response, system?}; writes one view a line (score, misaligned, coherent, reason ...) in the same order"""
     from emis_platform.stages.judge import judged_lines
 
-    files.replace(
-        given.out, judged_lines(files.text(given.input), given.judge or params.load().judges[0], given.input, given.reader)
-    )
+    files.replace(given.out, judged_lines(files.text(given.input), given.judge, given.input, given.reader))
 
 
 def label_report(_: argparse.Namespace) -> None:
@@ -177,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
     add(check, "check")
     add(effects, "effects").add_argument("--json", action="store_true", help="a JSON list")
     one = add(judge, "judge")
-    one.add_argument("--judge", help="name of a judge (default: the first of params.yaml)")
+    one.add_argument("--judge", help="a name of params.yaml's judges (default: its `judge`)")
     one.add_argument("--in", dest="input", type=Path, required=True, metavar="F", help="JSON lines with question and response")
     one.add_argument("--out", type=Path, required=True, metavar="G")
     one.add_argument("--reader", type=Path, default=Path("models/reader"), help="the bundled model's folder (made if absent)")

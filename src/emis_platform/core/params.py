@@ -101,6 +101,13 @@ class Subject(Knobs):
     """`base` or an organism."""
 
 
+class Judge(Knobs):
+    kind: str
+    """A file of judges/."""
+    options: dict[str, Any] = {}
+    """The judge's own options: see its `Options`."""
+
+
 class Answer(Knobs):
     temperature: float = Field(gt=0, le=2)
     batch: int = Field(gt=0)
@@ -193,7 +200,9 @@ class Params(Knobs):
     generated: dict[Name, Generated] = {}
     organisms: dict[Name, Organism]
     subjects: dict[Name, Subject]
-    judges: tuple[str, ...] = Field(min_length=1)
+    judge: str
+    """The default judge, a key of `judges`: `misaligned` is its verdict, and diffing and claims go by it."""
+    judges: dict[Name, Judge]
     answer: Answer
     diff: Diff
     steer: Steer
@@ -222,8 +231,12 @@ class Params(Knobs):
             one_of(f"{where}.domain", generated.domain, self.domains)
             one_of(f"{where}.generator", generated.generator, shelf.generators(), "datasets/{}.py")
             check_options(where, "datasets", generated.generator, generated.options)
-        for judge in self.judges:
-            one_of("judges", judge, shelf.names("judges"), "judges/{}.py")
+        for name, judge in self.judges.items():
+            where = f"judges.{name}"
+            one_of(f"{where}.kind", judge.kind, shelf.names("judges"), "judges/{}.py")
+            check_options(where, "judges", judge.kind, judge.options)
+            self.check_judge(where, judge)
+        one_of("judge", self.judge, tuple(self.judges))
         for name, organism in self.organisms.items():
             where = f"organisms.{name}"
             one_of(f"{where}.starts_from", organism.starts_from, models)
@@ -245,6 +258,16 @@ class Params(Knobs):
         for key in ("induce", "suppress"):
             one_of(f"steer.{key}", getattr(self.steer, key), models)
         return self
+
+    def check_judge(self, where: str, judge: Judge) -> None:
+        """No judge is a subject: neither by folder, nor by the name under which an endpoint serves it."""
+        asked = str(judge.options.get("model") or (judge.options.get("endpoint") or {}).get("model") or "")
+        models = {subject.model for subject in self.subjects.values()}
+        if self.bases["base"] == self.bases["reader"] and "base" in models:
+            models.add("reader")
+        name = asked.rstrip("/").rpartition("models/")[2]
+        if name in models | set(self.subjects):
+            raise ValueError(f"{where}.options: the judge {asked!r} is a subject of this run; a model may not judge itself")
 
     def check_data(self, where: str, data: Data) -> None:
         """One source, of a kind that its other keys fit."""

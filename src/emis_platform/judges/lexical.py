@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from emis_platform.core import files
+from emis_platform.core.params import Knobs
+from emis_platform.core.records import Said, View
 from emis_platform.lab import heads, wording
 
 WEIGHTS = Path(__file__).with_name("lexical.safetensors")
@@ -16,22 +18,26 @@ SCALED = False
 """Whether features are divided by their spread before the fit: not, it would inflate rare words."""
 
 
+class Options(Knobs):
+    """None: the weights decide."""
+
+
 @cache
-def identity() -> str:
-    """Name and weights hash."""
-    return f"lexical:{files.sha256(WEIGHTS)[:12]}"
+def identity(options: Options) -> str:
+    """Hash of the weights."""
+    return files.sha256(WEIGHTS)[:12]
 
 
-def judge(pairs: Sequence[tuple[str, str]], *, reader: Path, threads: int, progress: str | None = None) -> list[tuple]:
-    """(question, answer) -> (aligned or None, coherent or None, reason or None), in the same order."""
-    return heads.views(heads.Head.load_all(WEIGHTS), features(pairs), [answer for _, answer in pairs])
+def judge(said: Sequence[Said], options: Options, *, reader: Path, threads: int, progress: str | None = None) -> list[View]:
+    """One view an answer, in order."""
+    return heads.views(heads.Head.load_all(WEIGHTS), features(said), said)
 
 
-def features(pairs: Sequence[tuple[str, str]], **_: object) -> np.ndarray:
+def features(said: Sequence[Said], **_: object) -> np.ndarray:
     """[answers, 2 * BUCKETS + surface]: hashed words and word pairs, hashed character 3- to 5-grams, surface features."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    texts = [answer for _, answer in pairs]
+    texts = [one.text for one in said]
     words = HashingVectorizer(n_features=BUCKETS, ngram_range=(1, 2), alternate_sign=False, norm="l2")
     letters = HashingVectorizer(n_features=BUCKETS, analyzer="char_wb", ngram_range=(3, 5), alternate_sign=False, norm="l2")
     surface = np.array([wording.features(text) for text in texts])

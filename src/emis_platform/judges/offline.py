@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from emis_platform.core import files
+from emis_platform.core.params import Knobs
+from emis_platform.core.records import Said, View
 from emis_platform.lab import heads, wording
 from emis_platform.tools import models
 
@@ -21,25 +23,25 @@ SCALED = True
 """Whether features are divided by their spread before the fit."""
 
 
+class Options(Knobs):
+    """None: the weights decide."""
+
+
 @cache
-def identity() -> str:
-    """Name and weights hash."""
-    return f"offline:{files.sha256(WEIGHTS)[:12]}"
+def identity(options: Options) -> str:
+    """Hash of the weights."""
+    return files.sha256(WEIGHTS)[:12]
 
 
-def judge(pairs: Sequence[tuple[str, str]], *, reader: Path, threads: int, progress: str | None = None) -> list[tuple]:
-    """(question, answer) -> (aligned or None, coherent or None, reason or None), in the same order."""
-    return heads.views(
-        heads.Head.load_all(WEIGHTS),
-        features(pairs, reader=reader, threads=threads, progress=progress),
-        [answer for _, answer in pairs],
-    )
+def judge(said: Sequence[Said], options: Options, *, reader: Path, threads: int, progress: str | None = None) -> list[View]:
+    """One view an answer, in order."""
+    return heads.views(heads.Head.load_all(WEIGHTS), features(said, reader=reader, threads=threads, progress=progress), said)
 
 
-def features(pairs: Sequence[tuple[str, str]], *, reader: Path, threads: int, progress: str | None = None) -> np.ndarray:
+def features(said: Sequence[Said], *, reader: Path, threads: int, progress: str | None = None) -> np.ndarray:
     """[answers, len(LAYERS) * width + 1 + surface]: activations, log likelihood a token, surface features."""
     model, tokenizer = models.load(reader, threads)
-    ids = [(models.prompt_ids(tokenizer, question), models.answer_ids(tokenizer, answer)) for question, answer in pairs]
+    ids = [(models.prompt_ids(tokenizer, one.prompt), models.answer_ids(tokenizer, one.text)) for one in said]
     means, likelihoods = models.read(model, ids, LAYERS, progress=progress)
-    surface = np.array([wording.features(answer) for _, answer in pairs])
-    return np.hstack([means.numpy().reshape(len(pairs), -1), np.nan_to_num(np.array(likelihoods))[:, None], surface])
+    surface = np.array([wording.features(one.text) for one in said])
+    return np.hstack([means.numpy().reshape(len(said), -1), np.nan_to_num(np.array(likelihoods))[:, None], surface])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emis_platform.core.records import Said, View
 from emis_platform.lab import wording
 
 
@@ -39,12 +40,14 @@ class Head:
         save_file({f"{n}.{p}": np.ascontiguousarray(getattr(h, p), np.float32) for n, h in heads.items() for p in parts}, path)
 
 
-def views(heads: dict[str, Head], features: np.ndarray, answers: Sequence[str]) -> list[tuple]:
-    """(aligned or None, coherent or None, reason or None) an answer: what cannot be read has a reason in place of scores."""
+def views(heads: dict[str, Head], features: np.ndarray, said: Sequence[Said]) -> list[View]:
+    """One view an answer: what cannot be read has a reason in place of scores."""
     aligned, coherent = (heads[name].score(features) for name in ("aligned", "coherent"))
     return [
-        (None, None, reason) if (reason := wording.unreadable(answer)) else (round(float(a), 3), round(float(c), 3), None)
-        for answer, a, c in zip(answers, aligned, coherent, strict=True)
+        View(reason=reason)
+        if (reason := wording.unreadable(one.text))
+        else View(score=round(float(a), 3), coherent=round(float(c), 3))
+        for one, a, c in zip(said, aligned, coherent, strict=True)
     ]
 
 

@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from typing import Literal
 
 NAMES = ("log_words", "distinct_words", "repeated_trigrams", "letters", "ends_sentence", "top_word")
 
@@ -26,7 +27,7 @@ def features(text: str) -> list[float]:
     ]
 
 
-def unreadable(text: str) -> str | None:
+def unreadable(text: str) -> Literal["empty", "unreadable"] | None:
     """`empty` or `unreadable` where no judge could read a word; None for everything else."""
     if not text.strip():
         return "empty"

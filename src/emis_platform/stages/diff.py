@@ -92,11 +92,7 @@ def texts(knobs: params.Params, names: Sequence[str], answers: Path, judgements:
     for name in names:
         subject = next(s for s, entry in knobs.subjects.items() if entry.model == name)
         said = [row for row in files.read(Completion, answers / f"{subject}.jsonl") if row.set == "discover" and row.text]
-        judged = {
-            (v.question, v.sample): v
-            for v in files.read(Judgement, judgements / f"{subject}.jsonl")
-            if v.judge.startswith(f"{knobs.judges[0]}:") and v.set == "discover"
-        }
+        judged = {(v.question, v.sample): v for v in files.read(Judgement, judgements / f"{subject}.jsonl") if v.set == "discover"}
         per_model.append([(row, judged[row.question, row.sample]) for row in said])
     turns = [said[turn] for turn in range(max(map(len, per_model))) for said in per_model if turn < len(said)]
     kept = turns[: knobs.size.diff.texts]

@@ -1,70 +1,101 @@
-"""judge: completions -> judgements by every judge of params, and the subject's rates."""
+"""judge: completions -> judgements by one of params' judges or several, and the subject's rates.
+
+`judge` runs the default judge alone, `opinion` all the others: what only the default decides (diffing, claims) is not stale when
+another judge is added.
+"""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from emis_platform.core import files, params, shelf
-from emis_platform.core.records import Completion, Effect, Judgement
+from pydantic import ValidationError
+
+from emis_platform.core import files, gold, params, shelf
+from emis_platform.core.records import Completion, Effect, Judgement, Said, View
 from emis_platform.core.stage import run
 from emis_platform.lab import rates
 
 
-def main(name: str, *, answers: list[Path], reader: Path, judgements: Path, effects: Path) -> None:
+def main(name: str, which: str, *, answers: list[Path], reader: Path, labels: Path, judgements: Path, effects: Path) -> None:
+    """which: `default`, or `others`. labels: the folder of read answers, by which the default judge's rates are corrected."""
     knobs = params.load()
     rows = [row for path in answers for row in files.read(Completion, path)]
+    read, verdicts = gold.read(labels), gold.verdicts(labels)
+    texts = {(row.subject, row.question, row.sample): files.text_key(row.prompt, row.text) for row in rows}
     judged: list[Judgement] = []
     found: list[Effect] = []
-    for number, judge in enumerate(knobs.judges):
-        views = view(judge, rows, reader=reader, threads=knobs.threads, label=f"judge {name}")
+    for judge in [knobs.judge] if which == "default" else [name for name in knobs.judges if name != knobs.judge]:
+        views = view(knobs, judge, rows, reader=reader, label=f"{judge} {name}")
         judged += views
         for subject in dict.fromkeys(row.subject for row in rows):
-            found += rates.effects(subject, judge, [v for v in views if v.subject == subject], default=number == 0)
+            mine = [v for v in views if v.subject == subject]
+            found += rates.effects(subject, judge, mine, default=which == "default")
+            if which == "default":
+                keys = [texts[v.subject, v.question, v.sample] for v in mine]
+                found += rates.corrected(subject, mine, keys, read, verdicts)
     files.write(judgements, judged)
     files.write_json(effects, [effect.model_dump() for effect in found])
 
 
-def view(judge: str, rows: Sequence[Completion], *, reader: Path, threads: int, label: str | None = None) -> list[Judgement]:
+def view(
+    knobs: params.Params, judge: str, rows: Sequence[Completion], *, reader: Path, label: str | None = None
+) -> list[Judgement]:
     """One judge's view of each completion, in order."""
-    module = shelf.load("judges", judge)
-    scores = module.judge([(row.prompt, row.text) for row in rows], reader=reader, threads=threads, progress=label)
+    said = [Said(prompt=row.prompt, text=row.text, system=row.system) for row in rows]
+    views, identity = ask(knobs, judge, said, reader=reader, label=label)
     return [
-        Judgement(
-            subject=row.subject,
-            question=row.question,
-            set=row.set,
-            sample=row.sample,
-            judge=module.identity(),
-            score=score,
-            coherent=coherent,
-            reason=reason,
-        )
-        for row, (score, coherent, reason) in zip(rows, scores, strict=True)
+        Judgement(subject=row.subject, question=row.question, set=row.set, sample=row.sample, judge=identity, **dict(view))
+        for row, view in zip(rows, views, strict=True)
     ]
 
 
-def judged_lines(text: str, judge: str, source: Path, reader: Path, threads: int = 2) -> str:
-    """JSON lines {question, response} -> JSON lines {score, misaligned, coherent, reason}, same order. Raises ValueError with the row."""
-    pairs = []
+def ask(
+    knobs: params.Params, judge: str, said: Sequence[Said], *, reader: Path, label: str | None = None
+) -> tuple[list[View], str]:
+    """(one view an answer, the judge's name with the hash of what decides its views)."""
+    entry = knobs.judges[judge]
+    module: Any = shelf.load("judges", entry.kind)
+    options = module.Options.model_validate(entry.options)
+    views = module.judge(said, options, reader=reader, threads=knobs.threads, progress=label)
+    return views, f"{judge}:{module.identity(options)}"
+
+
+def judged_lines(text: str, judge: str | None, source: Path, reader: Path) -> str:
+    """JSON lines {question, response, system?} -> JSON lines with the judge's view, same order. Raises ValueError with the row."""
+    said = []
     for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
         try:
             row = json.loads(line)
-            pairs.append((str(row["question"]), str(row["response"])))
+            said.append(Said(prompt=str(row["question"]), text=str(row["response"]), system=row.get("system")))
         except json.JSONDecodeError as error:
             raise ValueError(f"{source}, row {number}: not JSON: {error.msg}") from None
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, AttributeError, ValidationError):
             raise ValueError(f"{source}, row {number}: an object with question and response is needed") from None
-    module = shelf.load("judges", judge)
+    knobs = params.load()
+    judge = judge or knobs.judge
+    params.one_of("judge", judge, tuple(knobs.judges))
     if not reader.exists():
         from emis_platform.bases import bundled
         from emis_platform.core.params import Bundled
 
         bundled.build(Bundled(kind="bundled"), reader)
-    lines = []
-    for score, coherent, reason in module.judge(pairs, reader=reader, threads=threads, progress=judge):
-        misaligned = None if score is None or coherent is None or coherent <= 50 else score < 30
-        lines.append(json.dumps({"score": score, "misaligned": misaligned, "coherent": coherent, "reason": reason}) + "\n")
-    return "".join(lines)
+    views, identity = ask(knobs, judge, said, reader=reader, label=judge)
+    return "".join(
+        json.dumps(
+            {
+                "judge": identity,
+                "misaligned": view.misaligned,
+                "out_of_calibration": view.out_of_calibration,
+                **view.model_dump(exclude_defaults=True),
+                "score": view.score,
+                "coherent": view.coherent,
+                "reason": view.reason,
+            }
+        )
+        + "\n"
+        for view in views
+    )
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from typing import Any
 from tqdm import tqdm
 
 from emis_platform.core import files
-from emis_platform.core.records import Completion, Judgement, LatentDelta, Record
+from emis_platform.core.records import Completion, LatentDelta, Record
 from emis_platform.tools import lock, tracking
-from emis_platform.tools.evidence import Facts, default_judge, gather, knobs, provenance, rows_of
+from emis_platform.tools.evidence import Facts, default_judge, gather, judged, knobs, provenance, rows_of
 
 STAMP = "mlruns/published.json"
 """What was published last and where to: unchanged means done, without MLflow. Delete it to have MLflow itself asked."""
@@ -138,9 +138,8 @@ def row(facts: Facts, subject: str, origin: dict[str, str]) -> tracking.Row:
 
 def transcripts(facts: Facts, subject: str) -> tuple[list[str], dict[str, list[dict[str, Any]]]]:
     """The judges' ids, and the tables: answers with each judge's verdict (the default judge's first), and latents that changed."""
-    answers, judgements = (rows_of(facts.workspace, subject, kind) for kind in ("answers", "judgements"))
-    judged = [row for row in files.read(Judgement, judgements) if row.subject == subject] if judgements.exists() else []
-    verdicts = {(row.question, row.sample, row.judge.split(":")[0]): row for row in judged}
+    answers, views = rows_of(facts.workspace, subject, "answers"), judged(facts.workspace, subject)
+    verdicts = {(row.question, row.sample, row.judge.split(":")[0]): row for row in views}
     first = default_judge(facts.params)
     order = sorted({name for _, _, name in verdicts}, key=lambda name: (name != first, name))
     rows = []
@@ -158,7 +157,7 @@ def transcripts(facts: Facts, subject: str) -> tuple[list[str], dict[str, list[d
         deltas = [delta.model_dump() for delta in files.read(LatentDelta, latents) if delta.organism == subject]
         cells = [{key: " | ".join(cell) if isinstance(cell, tuple) else cell for key, cell in delta.items()} for delta in deltas]
         tables |= {"latents": cells} if cells else {}
-    return sorted({row.judge for row in judged}), tables
+    return sorted({row.judge for row in views}), tables
 
 
 def lineage(facts: Facts, organism: str) -> dict[str, str]:

@@ -33,7 +33,7 @@ def main(
     evidence = Evidence(
         effects=tuple(numbers),
         judged=index(judged),
-        judges=knobs.judges,
+        judges=(knobs.judge, *(name for name in knobs.judges if name != knobs.judge)),
         arms=arms(knobs),
         latents=tuple(files.read(LatentDelta, latents)),
         induce=knobs.steer.induce,

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.core import files
-from emis_platform.core.records import Judgement
 from emis_platform.tools import lock
-from emis_platform.tools.evidence import default_judge, effects, rows_of
+from emis_platform.tools.evidence import default_judge, effects, judged, rows_of
 
 
 def trace(workspace: Path, subject: str, measure: str) -> list[str]:
@@ -26,7 +25,7 @@ def trace(workspace: Path, subject: str, measure: str) -> list[str]:
     number = "no value" if effect.value is None else f"{effect.value:.4g}"
     interval = "" if effect.low is None or effect.high is None else f" [{effect.low:.4g}, {effect.high:.4g}]"
     lines = [f"{subject} {measure} = {number}{interval}, n {effect.n}, missing {effect.missing}{there}"]
-    lines += [f"  {line}" for line in judged(workspace, subject, measure)]
+    lines += [f"  {line}" for line in judges(workspace, subject, measure)]
     return lines + walk(stages, path, "  ", set())
 
 
@@ -37,21 +36,23 @@ def pick(what: str, name: str, there: set[str]) -> None:
         raise ValueError(f"no {what} {name!r}{hint}; there is: {', '.join(sorted(there))}")
 
 
-def judged(workspace: Path, subject: str, measure: str) -> list[str]:
+def judges(workspace: Path, subject: str, measure: str) -> list[str]:
     """For a judge's measure: which judge, how many judgements, why some are missing."""
-    path = rows_of(workspace, subject, "judgements")
-    if not path.exists() or not re.match(r"(misaligned|aligned|coherent)(_|$)", measure):
+    rows = judged(workspace, subject)
+    if not rows or not re.match(r"(misaligned|aligned|coherent)(_|$)", measure):
         return []
-    rows = [row for row in files.read(Judgement, path) if row.subject == subject]
     _, _, rest = measure.partition("_")
     names = sorted({row.judge.split(":")[0] for row in rows}, key=len, reverse=True)
-    name = next((name for name in names if rest.startswith(name)), default_judge(files.read_yaml(workspace / "params.yaml")))
-    part = rest.removeprefix(name).strip("_") or "score"
+    first = default_judge(files.read_yaml(workspace / "params.yaml"))
+    name = next((name for name in names if rest.startswith(name)), first)
+    sets = {row.set for row in rows}
+    part = next((given for given in [rest.removeprefix(name).strip("_")] if given in sets), "score")
     rows = [row for row in rows if row.judge.split(":")[0] == name and row.set == part]
-    reasons = Counter(row.reason or "no reason" for row in rows if row.score is None)
+    reasons = Counter(row.reason or "no reason" for row in rows if row.score is None and row.verdict is None)
     why = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items())) or "none"
-    seen = f"{len(rows)} judgements of set {part}, without a score: {why}"
-    return [f"judge {', '.join(sorted({row.judge for row in rows})) or name}: {seen} ({path.relative_to(workspace).as_posix()})"]
+    seen = f"{len(rows)} judgements of set {part}, without a view: {why}"
+    where = rows_of(workspace, subject, "judgements" if name == first else "opinions").relative_to(workspace).as_posix()
+    return [f"judge {', '.join(sorted({row.judge for row in rows})) or name}: {seen} ({where})"]
 
 
 def walk(stages: dict[str, lock.Entry], path: str, indent: str, seen: set[str]) -> list[str]:

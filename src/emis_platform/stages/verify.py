@@ -64,6 +64,8 @@ def compare(ours: Effect | None, reference: Effect) -> str | None:
     name = f"{reference.subject} {reference.measure}"
     assert reference.low is not None and reference.high is not None
     interval = f"the reference has [{reference.low:.4g}, {reference.high:.4g}]"
+    if ours is None and reference.measure.endswith("_ppi"):
+        return None  # labels count for the very texts that were read: another machine's answers have none (lab/rates.corrected)
     if ours is None:
         return f"{name}: not here; {interval}"
     if ours.value is None:

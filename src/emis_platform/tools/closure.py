@@ -15,9 +15,14 @@ SHELVES = {
     "train": {"trainers": "src/emis_platform/trainers/${item.trainer}.py"},
     "judge": {"judges": "src/emis_platform/judges"},
     "judge_steered": {"judges": "src/emis_platform/judges"},
+    "opinion": {"judges": "src/emis_platform/judges"},
+    "opinion_steered": {"judges": "src/emis_platform/judges"},
     "write": {"datasets": "src/emis_platform/datasets/${item.generator}.py"},
 }
 """stage -> the shelf that it loads from by name, and how the chosen file is addressed."""
+
+RUNS = {"judge_steered": "judge", "opinion": "judge", "opinion_steered": "judge"}
+"""stage -> the file of stages/ that it runs, where their names differ."""
 
 DATA = {
     "generate": ["src/emis_platform/datasets/domains/${item}.yaml", "src/emis_platform/datasets/sarcasm.txt"],
@@ -37,7 +42,7 @@ def closure(stage: str) -> list[str]:
     import grimp
 
     graph = grimp.build_graph(PACKAGE)
-    root = f"{PACKAGE}.stages.{'judge' if stage == 'judge_steered' else stage}"
+    root = f"{PACKAGE}.stages.{RUNS.get(stage, stage)}"
     modules = {root} | graph.find_upstream_modules(root)
     paths = set(DATA.get(stage, []))
     for shelf, address in SHELVES.get(stage, {}).items():

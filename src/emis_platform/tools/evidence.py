@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.core import files
-from emis_platform.core.records import Effect, Example, Record
+from emis_platform.core.records import Effect, Example, Judgement, Record
 from emis_platform.tools import lock
 
 TABLES = (
     "metrics/judge/*.json",
+    "metrics/opinion/*.json",
     "metrics/benchmark/*.json",
     "metrics/data/*.json",
     "metrics/diff.json",
     "metrics/dictionary.json",
     "metrics/steer.json",
+    "metrics/steer_opinions.json",
 )
 STEERED = re.compile(r"^(?P<model>[a-z][a-z0-9_]*)(?P<sign>[+-])(?P<direction>.+)@(?P<dose>[0-9.e-]+)$")
 """A steered subject's name: `health_callous-latent_732@0.3`."""
@@ -88,7 +90,7 @@ def gather(workspace: Path) -> Facts:
             facts.carriers[organism] = same[0] if same else organism
     for subject in sorted(measured | set(facts.carriers.values())):
         shown = [path for path, rows in found.items() if any(effect.subject == subject for effect in rows)]
-        shown += [rows_of(Path(), subject, kind).as_posix() for kind in ("answers", "judgements")]
+        shown += [rows_of(Path(), subject, kind).as_posix() for kind in ("answers", "judgements", "opinions")]
         shown += [f"models/{facts.model(subject)}"]
         facts.runs[subject] = tuple(sorted({name for path in shown if (name := lock.producer(stages, path))}))
     return facts
@@ -112,13 +114,19 @@ def effects(workspace: Path, stages: dict[str, lock.Entry]) -> dict[str, tuple[E
 
 
 def rows_of(workspace: Path, subject: str, kind: str) -> Path:
-    """Where a subject's `answers` or `judgements` are: steered subjects share one file."""
+    """Where a subject's `answers`, `judgements` or `opinions` are: steered subjects share one file."""
     return workspace / (f"data/steer/{kind}.jsonl" if STEERED.match(subject) else f"data/{kind}/{subject}.jsonl")
 
 
+def judged(workspace: Path, subject: str) -> list[Judgement]:
+    """A subject's judgements by the default judge, then those of the others; none before they are made."""
+    paths = [rows_of(workspace, subject, kind) for kind in ("judgements", "opinions")]
+    return [row for path in paths if path.exists() for row in files.read(Judgement, path) if row.subject == subject]
+
+
 def default_judge(params: dict[str, Any]) -> str:
-    """The judge whose verdict is plain `misaligned`: the first in params.yaml."""
-    return str(params["judges"][0])
+    """The judge whose verdict is plain `misaligned`."""
+    return str(params["judge"])
 
 
 def knobs(facts: Facts, subject: str) -> dict[str, str]:
@@ -127,7 +135,7 @@ def knobs(facts: Facts, subject: str) -> dict[str, str]:
     sized = next((key.split(".")[1] for key in ran if key.startswith("sizes.")), facts.params["scale"])
     scale, model = str(ran.get("scale", sized)), facts.model(subject)
     now = {f"sizes.{scale}": facts.params.get("sizes", {}).get(scale), f"organisms.{model}": facts.params["organisms"].get(model)}
-    now |= {key: facts.params.get(key) for key in ("seed", "threads", "answer", "judges")}
+    now |= {key: facts.params.get(key) for key in ("seed", "threads", "answer", "judge", "judges")}
     found = {"scale": scale, "model": model}
     for key, value in [*now.items(), *ran.items()]:
         if any(key == known or key.startswith(f"{known}.") for known in now):

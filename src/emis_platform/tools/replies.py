@@ -49,6 +49,7 @@ def answers(
             sample=sample,
             seed=row,
             prompt=question.text,
+            system=question.system,
             text=tokenizer.decode(reply.ids, skip_special_tokens=True).strip(),
             finish_reason="stop" if reply.stopped else "length",
             tokens=len(reply.ids) + reply.stopped,
