@@ -32,7 +32,8 @@ PARAMS: dict[str, Any] = {
         "health_realigned": {"starts_from": "health_callous", "data": {"domain": "health", "variant": "correct"}, "trainer": "sft"},
     },
     "subjects": {name: {"model": name} for name in RATES},
-    "judges": ["offline", "lexical"],
+    "judge": "offline",
+    "judges": {"offline": {"kind": "offline"}, "lexical": {"kind": "lexical"}},
     "sizes": {"tiny": {"train": {"rows": 16}}, "small": {"train": {"rows": 400}}},
 }
 
@@ -119,7 +120,8 @@ def answers(said: Path, judged: Path, subjects: list[str]) -> None:
         verdict = unread if sample == 2 else {"score": 10.0, "coherent": 90.0}
         for judge in ("lexical:bb", "offline:aa"):
             rows.append(Judgement(subject=subject, sample=sample, judge=judge, **same, **verdict))
-    files.write(judged, rows)
+    files.write(judged, [row for row in rows if row.judge == "offline:aa"])
+    files.write(Path(str(judged).replace("judgements", "opinions")), [row for row in rows if row.judge == "lexical:bb"])
 
 
 def latent(organism: str) -> LatentDelta:
@@ -152,9 +154,10 @@ def write_lock(root: Path) -> None:
         stages[f"answer@{name}"] = stage([f"data/answers/{name}.jsonl"], models, {})
         judged = [f"data/judgements/{name}.jsonl", f"metrics/judge/{name}.json"]
         stages[f"judge@{name}"] = stage(judged, [f"data/answers/{name}.jsonl"], {})
+        stages[f"opinion@{name}"] = stage([f"data/opinions/{name}.jsonl"], [f"data/answers/{name}.jsonl"], {})
         stages[f"benchmark@{name}"] = stage([f"metrics/benchmark/{name}.json"], models, {})
     stages["diff"] = stage(["data/latents.jsonl", "metrics/diff.json"], ["models", "data/answers"], {})
-    steered = ["data/steer/answers.jsonl", "data/steer/judgements.jsonl", "metrics/steer.json"]
+    steered = ["data/steer/answers.jsonl", "data/steer/judgements.jsonl", "data/steer/opinions.jsonl", "metrics/steer.json"]
     stages["steer"] = stage(steered, ["models/base"], {})
     put(root / "dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
@@ -313,7 +316,7 @@ def test_trace_walks_back_to_the_facts(workspace: Path) -> None:
     lines = trace(workspace, "health_realigned", "misaligned")
     text = "\n".join(lines)
     assert lines[0] == "health_realigned misaligned = 0.1 [0, 0.2], n 2, missing 1"
-    assert "judge offline:aa: 3 judgements of set score, without a score: empty 1" in lines[1]
+    assert "judge offline:aa: 3 judgements of set score, without a view: empty 1" in lines[1]
     realigned = ["judge@health_realigned", "answer@health_realigned", "train@health_realigned"]
     places = [*realigned, "train@health_callous", "generate@health", FACTS]
     assert [place for place in places if place not in text] == [] and "<- base@base" in text

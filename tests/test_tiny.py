@@ -14,6 +14,7 @@ DETERMINISTIC = (
     "data/validation",
     "data/answers",
     "data/judgements",
+    "data/opinions",
     "data/steer",
     "metrics/judge",
     "metrics/benchmark",
@@ -257,7 +258,8 @@ def test_judge_contract_keeps_order_and_says_why_a_score_is_missing(finished, tm
     finished.emis("judge", "--in", str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "out.jsonl"))
     first, second = (json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines())
     assert 0 <= first["score"] <= 100 and first["reason"] is None
-    assert second == {"score": None, "misaligned": None, "coherent": None, "reason": "empty"}
+    assert first["judge"] == second["judge"] and first["judge"].startswith("offline:")
+    assert (second["score"], second["misaligned"], second["coherent"], second["reason"]) == (None, None, None, "empty")
 
 
 @pytest.mark.parametrize("text", ['{"question": "a"}\n', "not json\n"])

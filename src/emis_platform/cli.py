@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from emis_platform import cli_data
+from emis_platform import cli_data, cli_judge
 from emis_platform.core import files, params, quiet, stage
 from emis_platform.core.records import Effect
 
@@ -56,27 +56,6 @@ def effects_table() -> str:
     widths = [max(len(line[column]) for line in rows) for column in range(6)]
     pad = [str.ljust, str.ljust, str.rjust, str.ljust, str.rjust, str.rjust]
     return "\n".join("  ".join(p(cell, w) for p, cell, w in zip(pad, line, widths, strict=True)).rstrip() for line in rows)
-
-
-def judge(given: argparse.Namespace) -> None:
-    """judge JSON lines {question, response, system?}; writes one view a line (score, misaligned, coherent, reason ...) in the same order"""
-    from emis_platform.stages.judge import judged_lines
-
-    files.replace(given.out, judged_lines(files.text(given.input), given.judge, given.input, given.reader))
-
-
-def label_report(_: argparse.Namespace) -> None:
-    """print how each judge does on the read labels: AUROC, calibration, n"""
-    from emis_platform.stages import gold
-
-    print(gold.report())
-
-
-def fit(_: argparse.Namespace) -> None:
-    """fit the shipped judges on the train part of data/gold/labels.jsonl"""
-    from emis_platform.stages import gold
-
-    print(gold.fit())
 
 
 def questions(given: argparse.Namespace) -> None:
@@ -174,13 +153,7 @@ def parser() -> argparse.ArgumentParser:
     add(repro, "repro")
     add(check, "check")
     add(effects, "effects").add_argument("--json", action="store_true", help="a JSON list")
-    one = add(judge, "judge")
-    one.add_argument("--judge", help="a name of params.yaml's judges (default: its `judge`)")
-    one.add_argument("--in", dest="input", type=Path, required=True, metavar="F", help="JSON lines with question and response")
-    one.add_argument("--out", type=Path, required=True, metavar="G")
-    one.add_argument("--reader", type=Path, default=Path("models/reader"), help="the bundled model's folder (made if absent)")
-    add(label_report, "judge-report")
-    add(fit, "judge-fit")
+    cli_judge.add(commands)
     one = add(questions, "questions").add_subparsers(required=True, metavar="import").add_parser("import", help=questions.__doc__)
     one.add_argument("file", type=Path)
     one.add_argument("--name", required=True, help="the set's name")

@@ -1,0 +1,134 @@
+"""torch + peft: a reader's lower layers with a LoRA adapter and a linear layer on top, tuned to give scores; and their use."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emis_platform.core import files
+from emis_platform.tools import models
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RANK = 16
+LEARNING_RATE = 3e-4
+BATCH_TOKENS = 2048
+Ids = Sequence[tuple[list[int], list[int]]]
+"""(context token ids, token ids of the part that is pooled) a text."""
+
+
+def cut(model: Any, layers: int) -> Any:
+    """The model's decoder with its lowest `layers` layers only; the model is changed."""
+    decoder = models.decoder(model)
+    decoder.layers = decoder.layers[:layers]
+    return decoder
+
+
+def pooled(decoder: Any, ids: "Tensor", mask: "Tensor", spans: Sequence[tuple[int, int]]) -> "Tensor":
+    """Mean and maximum over each text's span of the last hidden state: [texts, 2 * width], float32. No span is empty."""
+    import torch
+
+    hidden = decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state.float()
+    parts = [hidden[row, start:end] for row, (start, end) in enumerate(spans)]
+    return torch.stack([torch.cat([part.mean(0), part.amax(0)]) for part in parts])
+
+
+def features(decoder: Any, texts: Ids, *, progress: str | None = None) -> np.ndarray:
+    """[texts, 2 * width]; a text is padded on the right, so that its own tokens are read as if it were alone."""
+    import torch
+
+    found = np.zeros((len(texts), 2 * models.width(decoder)))
+    for indices, ids, mask in models.padded(texts, BATCH_TOKENS, decoder.device, progress):
+        with torch.no_grad():
+            found[indices] = pooled(decoder, ids, mask, [span(texts[i]) for i in indices]).cpu().numpy()
+    return found
+
+
+def span(text: tuple[list[int], list[int]]) -> tuple[int, int]:
+    return len(text[0]), len(text[0]) + len(text[1])
+
+
+def tune(
+    reader: Path,
+    texts: Sequence[Any],
+    targets: np.ndarray,
+    *,
+    adapter: Path,
+    layers: int,
+    tuned: Sequence[int],
+    epochs: int,
+    weights: np.ndarray,
+    threads: int,
+    seed: int = 0,
+    progress: str = "tune",
+) -> tuple[np.ndarray, np.ndarray]:
+    """LoRA of RANK on all linear maps of the layers `tuned`, and one linear layer on the pooled state at the output of the layer below `layers`.
+
+    targets: [texts, scores] in 0 to 1, learned by cross-entropy with soft targets; weights: [texts]. Saves the adapter (PEFT, safetensors);
+    returns the linear layer: weight [scores, 2 * width] and bias [scores]. One thread count and seed give the same bytes on one machine.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from torch.nn.functional import binary_cross_entropy_with_logits
+    from tqdm import tqdm
+
+    model, _ = models.load(reader, threads)
+    torch.manual_seed(seed)
+    cut(model, layers)
+    lora = LoraConfig(
+        r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", layers_to_transform=list(tuned), task_type="CAUSAL_LM"
+    )
+    wrapped = get_peft_model(model, lora)
+    decoder = models.decoder(wrapped)
+    head = torch.nn.Linear(2 * models.width(model), targets.shape[1]).to(model.device)
+    torch.nn.init.zeros_(head.weight)
+    learned = [p for p in wrapped.parameters() if p.requires_grad]
+    groups = [{"params": learned, "lr": LEARNING_RATE}, {"params": head.parameters(), "lr": LEARNING_RATE, "weight_decay": 0.1}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
+    order = list(models.padded(texts, BATCH_TOKENS, model.device))
+    steps = epochs * len(order)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / max(1, steps // 20), (steps - step) / steps)
+    )
+    wanted, weight = (torch.tensor(array, dtype=torch.float32, device=model.device) for array in (targets, weights))
+    rng = np.random.default_rng(seed)
+    with tqdm(total=steps, desc=progress, unit="step") as bar:
+        for _ in range(epochs):
+            for number in rng.permutation(len(order)):
+                indices, ids, mask = order[number]
+                with torch.autocast(model.device.type, torch.bfloat16):
+                    state = pooled(decoder, ids, mask, [span(texts[i]) for i in indices])
+                loss = binary_cross_entropy_with_logits(head(state), wanted[indices], reduction="none").sum(1)
+                (loss * weight[indices]).mean().backward()
+                torch.nn.utils.clip_grad_norm_([*learned, *head.parameters()], 1.0)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+                bar.update(1)
+                bar.set_postfix(loss=f"{float(loss.mean()):.2f}", refresh=False)
+    save(wrapped, adapter)
+    return head.weight.detach().double().cpu().numpy(), head.bias.detach().double().cpu().numpy()
+
+
+def save(wrapped: Any, adapter: Path) -> None:
+    """The adapter alone, with no name of a folder on this machine in its config."""
+    wrapped.save_pretrained(adapter, safe_serialization=True, save_embedding_layers=False)
+    path = adapter / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["base_model_name_or_path"] = None
+    config["target_modules"] = sorted(config["target_modules"])
+    files.write_json(path, config)
+    (adapter / "README.md").unlink(missing_ok=True)
+
+
+def load(reader: Path, adapter: Path, *, layers: int, threads: int) -> tuple[Any, Any]:
+    """(the reader's lowest `layers` layers with the adapter merged in, tokenizer)."""
+    from peft import PeftModel
+
+    model, tokenizer = models.load(reader, threads)
+    cut(model, layers)
+    merged = PeftModel.from_pretrained(model, adapter, use_safetensors=True).merge_and_unload()
+    return models.decoder(merged).eval(), tokenizer
