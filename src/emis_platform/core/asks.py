@@ -16,14 +16,26 @@ class Ask(Record):
     messages: tuple[Turn, ...] = Field(min_length=1)
     seed: int | None = None
     """Tells samples of the same messages apart: equal asks are sent once and share their answer."""
+    top_logprobs: int = Field(0, ge=0, le=20)
+    """How many of the likeliest tokens to tell at each place of the answer; 0: none, nor the chosen one's."""
+
+
+class Token(Record):
+    """One token of an answer and what else could have stood there."""
+
+    text: str
+    logprob: float = Field(le=0)
+    """Natural logarithm."""
+    top: tuple[tuple[str, float], ...]
+    """(text, logprob) of the likeliest tokens, as many as were asked for and were there."""
 
 
 class Answer(Record):
     """What came of it: a text, or None with the reason."""
 
     text: str | None
-    reason: Literal["refused", "empty", "timeout", "unparsable", "server"] | None = None
-    """Why there is no text. `server`: a status that did not pass, or a cut connection."""
+    reason: Literal["refused", "empty", "timeout", "unparsable", "unreadable", "server"] | None = None
+    """Why there is no text. `server`: a status that did not pass, or a cut connection. `unreadable`: longer than the model's window."""
     detail: str | None = None
     """The server's own words about a missing text, cut to 200 characters."""
     finish_reason: str | None = None
@@ -35,6 +47,8 @@ class Answer(Record):
     """From the server's usage; None where it gave none."""
     attempts: int
     """Requests that were sent for it."""
+    logprobs: tuple[Token, ...] | None = None
+    """One a token of the answer; None where they were not asked for, and where the server gave none (or none that can be read)."""
 
 
 class Endpoint(BaseModel):
@@ -106,6 +120,7 @@ class Endpoint(BaseModel):
     @classmethod
     def free_fields(cls, value: dict[str, Any]) -> dict[str, Any]:
         own = {"messages", "model", "seed", "temperature", "top_p", "max_tokens", "max_completion_tokens", "n", "stream"}
+        own |= {"logprobs", "top_logprobs"}
         if taken := sorted(own & set(value)):
             raise ValueError(f"{taken[0]} is set elsewhere, and answers come one by one and whole")
         try:

@@ -8,6 +8,8 @@ from emis_platform.core.records import Turn
 
 MOST = 16
 """Answers that one request may ask for."""
+TOP = 20
+"""Alternatives to each token that one request may ask for, as at OpenAI."""
 
 Stop = Annotated[str, Field(min_length=1)]
 
@@ -45,7 +47,8 @@ class Body(Strict):
     top_p: float | None = Field(None, ge=1, le=1)
     frequency_penalty: float | None = Field(None, ge=0, le=0)
     presence_penalty: float | None = Field(None, ge=0, le=0)
-    logprobs: Literal[False] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=TOP)
     user: str | None = None
 
 
@@ -68,6 +71,8 @@ def checked(data: bytes, name: str) -> Body:
         raise Refused(400, f"{where}: {what}" if where else what) from None
     if body.stream:
         raise Refused(400, "stream: answers come whole here; ask with stream false", "unsupported_value")
+    if body.top_logprobs is not None and not body.logprobs:
+        raise Refused(400, "top_logprobs: goes with logprobs true")
     if body.model not in (None, name):
         raise Refused(404, f"no model {body.model}; there is: {name}", "model_not_found")
     if body.messages[-1].role != "user":

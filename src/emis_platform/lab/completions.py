@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import math
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from emis_platform.core.asks import Answer, Ask, Endpoint
+from emis_platform.core.asks import Answer, Ask, Endpoint, Token
 
 
 def body(request: Ask, options: Endpoint) -> dict[str, Any]:
@@ -17,6 +18,7 @@ def body(request: Ask, options: Endpoint) -> dict[str, Any]:
         "messages": [turn.model_dump() for turn in request.messages],
         options.limit: options.max_tokens,
         **{name: value for name, value in sampling.items() if value is not None},
+        **({"logprobs": True, "top_logprobs": request.top_logprobs} if request.top_logprobs else {}),
         **options.extra,
     }
 
@@ -52,7 +54,29 @@ def parsed(data: bytes, key: str | None = None) -> Answer:
         prompt_tokens=count(usage.get("prompt_tokens")),
         completion_tokens=count(usage.get("completion_tokens")),
         attempts=1,
+        logprobs=tokens(choice.get("logprobs"), key),
     )
+
+
+def tokens(found: Any, key: str | None) -> tuple[Token, ...] | None:
+    """OpenAI's `logprobs` of a choice -> one Token a token; None if there are none or they have another form."""
+    try:
+        listed = [(one["token"], one["logprob"], one.get("top_logprobs") or []) for one in found["content"]]
+        made = [Token(text=mended(text, key), logprob=log(value), top=alternatives(top, key)) for text, value, top in listed]
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return None
+    return tuple(made) or None
+
+
+def alternatives(listed: Any, key: str | None) -> tuple[tuple[str, float], ...]:
+    return tuple((mended(one["token"], key), log(one["logprob"])) for one in listed)
+
+
+def log(value: Any) -> float:
+    """A logarithm of a probability as a server tells it. Raises ValueError if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value > 1e-3:
+        raise ValueError(f"{value!r} is no logarithm of a probability")
+    return min(0.0, float(value))
 
 
 def count(value: Any) -> int | None:
@@ -105,6 +129,11 @@ def worst_case(request: Ask, options: Endpoint) -> float:
 
 def price(answer: Answer, request: Ask, options: Endpoint) -> float:
     """US dollars by the server's usage; the worst case where it gave none."""
+    return paid(answer, options, worst_case(request, options))
+
+
+def paid(answer: Answer, options: Endpoint, worst: float) -> float:
+    """US dollars by the server's usage; `worst` where it gave none."""
     if answer.prompt_tokens is None or answer.completion_tokens is None:
-        return worst_case(request, options)
+        return worst
     return dollars(answer.prompt_tokens, answer.completion_tokens, options)

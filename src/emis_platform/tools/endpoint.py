@@ -21,8 +21,12 @@ LARGEST = 16_000_000
 """Bytes of a body; more is no answer."""
 
 
-def ask(requests: Sequence[Ask], options: Endpoint, *, cache: Path, progress: str | None = None) -> list[Answer]:
+def ask(
+    requests: Sequence[Ask], options: Endpoint, *, cache: Path, progress: str | None = None, shared: bool = False
+) -> list[Answer]:
     """One Answer for each request, in their order. Texts, refusals and empty answers are kept in cache/answers.jsonl as they come.
+
+    shared: the ceiling covers everything that the cache holds, not only what these requests ask for.
 
     Raises ValueError with one line where going on makes no sense: a status that a retry does not mend, a server that cannot be
     reached, the ceiling, no key. What was paid for until then is in the cache, and a re-run goes on from there.
@@ -31,6 +35,10 @@ def ask(requests: Sequence[Ask], options: Endpoint, *, cache: Path, progress: st
     with journal.opened(cache / "answers.jsonl", Answer) as (kept, keep):
         todo = {name: request for name, request in wanted if name not in kept}
         paid = sum(completions.price(kept[name], request, options) for name, request in dict(wanted).items() if name in kept)
+        if shared and todo:
+            worst = max(completions.worst_case(request, options) for request in todo.values())
+            others = kept.keys() - dict(wanted).keys()
+            paid += sum(completions.paid(kept[name], options, worst) for name in others)
         lost = send(todo, Gate(options, paid), keep, progress) if todo else {}
         return [kept[name] if name in kept else lost[name] for name, _ in wanted]
 
@@ -183,6 +191,8 @@ def refused(response: Any, data: bytes, options: Endpoint, key: str | None) -> A
         raise Again("server", f"status {status}: {said}", wait_s=quiet)
     if status == 400 and b"content_filter" in data:  # a provider's filter does not like the prompt
         return Answer(text=None, reason="refused", detail=said, prompt_tokens=0, completion_tokens=0, attempts=1)
+    if status == 400 and b"context_length_exceeded" in data:
+        return Answer(text=None, reason="unreadable", detail=said, prompt_tokens=0, completion_tokens=0, attempts=1)
     where = f"status {status} from {options.base_url}/chat/completions"
     if 300 <= status < 400:
         target = completions.clean(response.headers.get("location", "nowhere"), key)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.lab.chatbody import Body, Refused, checked
-from emis_platform.tools import batching, generation, models
+from emis_platform.tools import batching, generation, models, numbers
 
 LARGEST = 1_000_000
 """Bytes of a request's body."""
@@ -108,8 +108,16 @@ def app(model: Any, tokenizer: Any, name: str) -> Any:
         jobs = queued(body, prompt, limit)
         for job in jobs:
             engine.inbox.put(job)
-        choices = [choice(reply, body, tokenizer) for reply in await replies(jobs, request)]
+        done = await replies(jobs, request)
+        choices = [choice(reply, body, tokenizer) for reply in done]
         new = sum(tokens for _, _, tokens in choices)
+        logs: list[Any] = [None] * len(done)
+        if body.logprobs:
+            kept = [reply.ids[:tokens] for reply, (_, _, tokens) in zip(done, choices, strict=True)]
+            try:
+                logs = await asyncio.to_thread(logprobs, model, tokenizer, prompt, kept, body.top_logprobs or 0)
+            except batching.Ended:
+                raise Refused(503, "the server is ending") from None
         return {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
             "object": "chat.completion",
@@ -120,7 +128,7 @@ def app(model: Any, tokenizer: Any, name: str) -> Any:
                     "index": number,
                     "message": {"role": "assistant", "content": text, "refusal": None},
                     "finish_reason": finish,
-                    "logprobs": None,
+                    "logprobs": logs[number],
                 }
                 for number, (text, finish, _) in enumerate(choices)
             ],
@@ -201,3 +209,22 @@ def choice(reply: generation.Reply, body: Body, tokenizer: Any) -> tuple[str, st
         cut = min(said.find(stop) for stop in stops if stop in said)
         return said[:cut].strip(), "stop", bisect.bisect_left(range(len(reply.ids)), True, key=ended)
     return said.strip(), "stop" if reply.stopped else "length", len(reply.ids) + reply.stopped
+
+
+def logprobs(
+    model: Any, tokenizer: Any, prompt: Sequence[int], kept: Sequence[Sequence[int]], top: int
+) -> list[dict[str, list[dict[str, Any]]]]:
+    """OpenAI's `logprobs` of each choice: the model's own probabilities (temperature 1) of the tokens that its text was made of."""
+
+    def entry(token: str, value: float) -> dict[str, Any]:
+        return {"token": token, "logprob": value, "bytes": None}
+
+    return [
+        {
+            "content": [
+                entry(token.text, token.logprob) | {"top_logprobs": [entry(text, value) for text, value in token.top]}
+                for token in numbers.told(model, tokenizer, prompt, ids, top)
+            ]
+        }
+        for ids in kept
+    ]
