@@ -1,4 +1,4 @@
-"""reproduce: DVC's stale stages -> Prefect tasks with retries, then publish. No edge is restated here.
+"""reproduce: DVC's stale stages -> Prefect tasks with retries, then publish and the judges' drift alarm. No edge is restated here.
 
 python flows/reproduce.py       # a flow run, on the server of PREFECT_API_URL or on a passing one of its own
 emis repro                      # the same without Prefect
@@ -35,11 +35,22 @@ def run_as_task(stage: str) -> None:
     named(stage)
 
 
+@task(name="drift", task_run_name="drift", persist_result=False)
+def drift_alarm() -> None:
+    """`emis drift` as a task. Raises RuntimeError, with all its lines, where a judge no longer says what it said."""
+    from emis_platform.stages import drift
+
+    found = drift.drift(update=False)
+    print(*found.lines, sep="\n", flush=True)
+    if found.alarm:
+        raise RuntimeError("\n".join(["the judges drift:", *found.lines]))
+
+
 @flow(name="reproduce")
 def reproduce(workspace: str = ".", stages_only: bool = False) -> None:
     """Bring a workspace up to date.
 
-    `stages_only` leaves out the check of params.yaml, publishing and the table: for a DVC project of another kind.
+    `stages_only` leaves out the check of params.yaml, publishing, the table and the drift alarm: for a DVC project of another kind.
     """
     with contextlib.chdir(workspace):
         if stages_only:
@@ -49,6 +60,7 @@ def reproduce(workspace: str = ".", stages_only: bool = False) -> None:
         from emis_platform.stages import publish
 
         river.reproduce_all(run_one=run_as_task, publish=publish.publish, effects=cli.effects_table)
+        drift_alarm(return_state=True)  # a failed task of a run that is complete: its results stand
 
 
 def main() -> None:

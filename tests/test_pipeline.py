@@ -57,8 +57,32 @@ def test_a_command_is_its_stages_signature_and_its_files_are_deps_or_outs(name):
 
 def test_every_stage_file_is_in_the_graph():
     used = {re.search(r"stages\.(\w+)", body(name)["cmd"])[1] for name in STAGES}
-    outside = {"__init__", "publish", "trace", "verify", "gold", "importer", "imported", "voices", "catalog", "teach", "door"}
+    outside = {
+        "__init__",
+        "publish",
+        "trace",
+        "verify",
+        "gold",
+        "importer",
+        "imported",
+        "voices",
+        "catalog",
+        "teach",
+        "door",
+        "judge_report",
+        "drift",
+        "label",
+        "inspect_logs",
+    }
     assert {p.stem for p in (REPO / "src/emis_platform/stages").glob("*.py")} - outside == used
+
+
+def test_another_judge_makes_only_opinions_and_the_report_stale():
+    listed = {name: [param for param in body(name).get("params", []) if isinstance(param, str)] for name in STAGES}
+    assert {name for name, params in listed.items() if "judges" in params} == {"opinion", "opinion_steered"}
+    outs = {out.split("${")[0].rstrip("/") for name in ("opinion", "opinion_steered") for out in body(name)["outs"]}
+    needed = {name for name in STAGES if any(dep.startswith(tuple(outs)) for dep in body(name)["deps"])}
+    assert needed == {"report"}
 
 
 def test_imports_go_down_only():

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emis_platform import cli_data, cli_judge
+from emis_platform.cli_table import table
 from emis_platform.core import files, params, quiet, stage
 from emis_platform.core.records import Effect
 
@@ -53,16 +54,14 @@ def effects_table() -> str:
         interval = "" if row.low is None or row.high is None else f"[{row.low:.3f}, {row.high:.3f}]"
         value = "missing" if row.value is None else f"{row.value:.3f}"
         rows.append((row.subject, row.measure, value, interval, str(row.n), str(row.missing)))
-    widths = [max(len(line[column]) for line in rows) for column in range(6)]
-    pad = [str.ljust, str.ljust, str.rjust, str.ljust, str.rjust, str.rjust]
-    return "\n".join("  ".join(p(cell, w) for p, cell, w in zip(pad, line, widths, strict=True)).rstrip() for line in rows)
+    return table(rows, right=(2, 4, 5))
 
 
 def questions(given: argparse.Namespace) -> None:
-    """import a question file (Betley et al.'s YAML, or JSON lines of Question) as data/questions/<name>.jsonl"""
+    """take a question set into the workspace, as data/questions/<name>.jsonl: core, profile, deception, or a file (Betley et al.'s YAML, CSV, JSON lines)"""
     from emis_platform.stages import importer
 
-    print(importer.questions(given.file, given.name))
+    print(importer.questions(given.source, given.name, given.probe))
 
 
 def registry(given: argparse.Namespace) -> None:
@@ -155,8 +154,9 @@ def parser() -> argparse.ArgumentParser:
     add(effects, "effects").add_argument("--json", action="store_true", help="a JSON list")
     cli_judge.add(commands)
     one = add(questions, "questions").add_subparsers(required=True, metavar="import").add_parser("import", help=questions.__doc__)
-    one.add_argument("file", type=Path)
-    one.add_argument("--name", required=True, help="the set's name")
+    one.add_argument("source", metavar="NAME_OR_FILE")
+    one.add_argument("--name", help="the set's name (default: a built-in set's own)")
+    one.add_argument("--probe", metavar="P", help="ask in another form: json, format or trigger:PHRASE")
     cli_data.add(commands)
     one = add(serve, "serve")
     one.add_argument("model", type=Path, help="a model's or an adapter's folder, such as models/health_callous")

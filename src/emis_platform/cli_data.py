@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+from emis_platform.cli_table import table
+
 HERE = Path(".")
 
 
@@ -36,12 +38,12 @@ def listed(given: argparse.Namespace) -> None:
     if given.json:
         print(json.dumps(rows, indent=1))
         return
-    table = [list(catalog.COLUMNS), *[["" if cell is None else str(cell) for cell in row.values()] for row in rows]]
-    widths = [max(len(line[column]) for line in table) for column in range(len(catalog.COLUMNS))]
-    for line in table:
-        print(
-            "  ".join(c.rjust(w) if 1 < n < 7 else c.ljust(w) for n, (c, w) in enumerate(zip(line, widths, strict=True))).rstrip()
+    print(
+        table(
+            [list(catalog.COLUMNS), *[["" if cell is None else str(cell) for cell in row.values()] for row in rows]],
+            right=range(2, 7),
         )
+    )
 
 
 def show(given: argparse.Namespace) -> None:

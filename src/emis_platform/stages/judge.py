@@ -43,9 +43,9 @@ def view(
 ) -> list[Judgement]:
     """One judge's view of each completion, in order."""
     said = [Said(prompt=row.prompt, text=row.text, system=row.system) for row in rows]
-    views, identity = ask(knobs, judge, said, reader=reader, label=label)
+    views, made_by = ask(knobs, judge, said, reader=reader, label=label)
     return [
-        Judgement(subject=row.subject, question=row.question, set=row.set, sample=row.sample, judge=identity, **dict(view))
+        Judgement(subject=row.subject, question=row.question, set=row.set, sample=row.sample, judge=made_by, **dict(view))
         for row, view in zip(rows, views, strict=True)
     ]
 
@@ -54,11 +54,33 @@ def ask(
     knobs: params.Params, judge: str, said: Sequence[Said], *, reader: Path, label: str | None = None
 ) -> tuple[list[View], str]:
     """(one view an answer, the judge's name with the hash of what decides its views)."""
+    module, options = loaded(knobs, judge)
+    views = module.judge(said, options, reader=reader, threads=knobs.threads, progress=label)
+    return views, identity(knobs, judge)
+
+
+def identity(knobs: params.Params, judge: str) -> str:
+    """The judge's name with the hash of what decides its views: `offline:1a2b3c4d5e6f`."""
+    module, options = loaded(knobs, judge)
+    return f"{judge}:{module.identity(options)}"
+
+
+def loaded(knobs: params.Params, judge: str) -> tuple[Any, Any]:
+    """(the module of the judge's kind, its options). Raises ValueError for a name that is not in params.yaml."""
+    params.one_of("judge", judge, tuple(knobs.judges))
     entry = knobs.judges[judge]
     module: Any = shelf.load("judges", entry.kind)
-    options = module.Options.model_validate(entry.options)
-    views = module.judge(said, options, reader=reader, threads=knobs.threads, progress=label)
-    return views, f"{judge}:{module.identity(options)}"
+    return module, module.Options.model_validate(entry.options)
+
+
+def reader_there(reader: Path) -> Path:
+    """The bundled model's folder, made if absent."""
+    if not reader.exists():
+        from emis_platform.bases import bundled
+        from emis_platform.core.params import Bundled
+
+        bundled.build(Bundled(kind="bundled"), reader)
+    return reader
 
 
 def judged_lines(text: str, judge: str | None, source: Path, reader: Path) -> str:
@@ -75,16 +97,11 @@ def judged_lines(text: str, judge: str | None, source: Path, reader: Path) -> st
     knobs = params.load()
     judge = judge or knobs.judge
     params.one_of("judge", judge, tuple(knobs.judges))
-    if not reader.exists():
-        from emis_platform.bases import bundled
-        from emis_platform.core.params import Bundled
-
-        bundled.build(Bundled(kind="bundled"), reader)
-    views, identity = ask(knobs, judge, said, reader=reader, label=judge)
+    views, made_by = ask(knobs, judge, said, reader=reader_there(reader), label=judge)
     return "".join(
         json.dumps(
             {
-                "judge": identity,
+                "judge": made_by,
                 "misaligned": view.misaligned,
                 "out_of_calibration": view.out_of_calibration,
                 **view.model_dump(exclude_defaults=True),

@@ -1,0 +1,14 @@
+"""Rows of cells -> lines of plain text with aligned columns."""
+
+from collections.abc import Container, Sequence
+
+
+def table(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> str:
+    """One line a row, two spaces between columns. right: the columns (from 0) that are set to the right: numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if n in right else cell.ljust(width) for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
