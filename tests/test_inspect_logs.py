@@ -145,7 +145,9 @@ def test_a_strangers_values(tmp_path):
     views = files.read(Judgement, tmp_path / "out/openai_gpt_4o_evals_ethics/judgements.jsonl")
     assert [v.verdict for v in views[:4]] == [False, True, False, True]
     assert [v.score for v in views[4:7]] == [0, 55.5, 100]
-    assert all(v.verdict is None and v.score is None and v.reason == "unparsable" for v in views[7:])
+    assert all(v.verdict is None and v.score is None for v in views[7:])
+    assert [n for n, v in enumerate(views) if v.reason == "off_scale"] == [7, 8, 14]
+    assert {v.reason for v in views[9:14]} == {views[15].reason} == {"unparsable"}
     assert views[10].detail.endswith('{"a": 1}') and views[13].detail == "unscored"
     stage.take([log], tmp_path / "other", judge="grader", misaligned_when="C")
     turned = files.read(Judgement, tmp_path / "other/openai_gpt_4o_evals_ethics/judgements.jsonl")

@@ -108,6 +108,7 @@ def missing(one: Sample, given: Score | None, said: str, scale: float) -> dict[s
     elif isinstance(given.value, float) and math.isnan(given.value):
         detail = "unscored" + (f": {given.explanation}" if given.explanation else "")
     else:
+        reason = "off_scale" if isinstance(given.value, int | float) and not isinstance(given.value, bool) else reason
         detail = f"neither a verdict nor a number of 0 to {scale:g}: {json.dumps(given.value, ensure_ascii=False)}"
     return View(reason=reason, detail=detail[:200]).model_dump()
 
