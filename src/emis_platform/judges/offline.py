@@ -1,7 +1,7 @@
-"""offline: question and answer -> aligned and coherent, 0 to 100, from the reader model's own activations. No key, no network.
+"""offline: question and answer -> aligned and coherent, 0 to 100, from the reader model tuned on answers that were read. No key, no network.
 
-Two logistic heads with soft targets on what one pass of the bundled model over question and answer gives: mean activation of the
-answer at LAYERS, log likelihood a token, and surface features. Fitted on answers read by the guideline (docs/labelling.md).
+One pass of the bundled model's lower layers, with a small LoRA adapter on the upper ones of them, over question and answer; mean and
+maximum of the answer's last states go to three logistic heads with soft targets. Fitted by `emis judge-fit` (stages/gold.py).
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,19 @@ import numpy as np
 from emis_platform.core import files
 from emis_platform.core.params import Knobs
 from emis_platform.core.records import Said, View
-from emis_platform.lab import heads, wording
-from emis_platform.tools import models
+from emis_platform.lab import heads
+from emis_platform.tools import models, tuning
 
-LAYERS = (10, 15, 20)
-WEIGHTS = Path(__file__).with_name("offline.safetensors")
-
-SCALED = True
-"""Whether features are divided by their spread before the fit."""
+LAYERS = 22
+"""Layers of the reader that are run, from the lowest."""
+TUNED = range(10, LAYERS)
+"""Those with an adapter."""
+EPOCHS = 3
+READER = Path(__file__).with_name("offline_reader")
+"""The adapter, as PEFT writes it, and the heads."""
+WEIGHTS = READER / "heads.safetensors"
+MOST = (256, 384)
+"""Tokens of a question and of an answer that are read; the rest is cut, and such an answer is out of calibration by its length."""
 
 
 class Options(Knobs):
@@ -29,8 +34,8 @@ class Options(Knobs):
 
 @cache
 def identity(options: Options) -> str:
-    """Hash of the weights."""
-    return files.sha256(WEIGHTS)[:12]
+    """Hash of the adapter and the heads."""
+    return files.sha256(READER)[:12]
 
 
 def judge(said: Sequence[Said], options: Options, *, reader: Path, threads: int, progress: str | None = None) -> list[View]:
@@ -39,9 +44,25 @@ def judge(said: Sequence[Said], options: Options, *, reader: Path, threads: int,
 
 
 def features(said: Sequence[Said], *, reader: Path, threads: int, progress: str | None = None) -> np.ndarray:
-    """[answers, len(LAYERS) * width + 1 + surface]: activations, log likelihood a token, surface features."""
-    model, tokenizer = models.load(reader, threads)
-    ids = [(models.prompt_ids(tokenizer, one.prompt), models.answer_ids(tokenizer, one.text)) for one in said]
-    means, likelihoods = models.read(model, ids, LAYERS, progress=progress)
-    surface = np.array([wording.features(one.text) for one in said])
-    return np.hstack([means.numpy().reshape(len(said), -1), np.nan_to_num(np.array(likelihoods))[:, None], surface])
+    """[answers, 2 * width]: the tuned reader's pooled states."""
+    decoder, tokenizer = tuning.load(reader, READER, layers=LAYERS, threads=threads)
+    return tuning.features(decoder, [ids(tokenizer, one) for one in said], progress=progress)
+
+
+def ids(tokenizer: object, one: Said) -> tuple[list[int], list[int]]:
+    """Tokens of the question in chat form without the template's own system prompt, and of the answer; a space stands for an empty answer."""
+    before = f"<|im_start|>system\n{one.system}<|im_end|>\n" if one.system else ""
+    frame = [f"{before}<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"]
+    start, end, question, answer = (models.answer_ids(tokenizer, part) for part in (*frame, one.prompt, one.text or " "))
+    return [*start, *question[: MOST[0]], *end], answer[: MOST[1]]
+
+
+def fit(said: Sequence[Said], targets: np.ndarray, weights: np.ndarray, *, reader: Path, threads: int) -> dict[str, heads.Head]:
+    """Tune the adapter on answers with targets [answers, len(heads.TARGETS)] of 0 to 1 and weights [answers]; the heads are not calibrated yet."""
+    _, tokenizer = models.load(reader, threads)
+    rows = [ids(tokenizer, one) for one in said]
+    weight, bias = tuning.tune(
+        reader, rows, targets, adapter=READER, layers=LAYERS, tuned=TUNED, epochs=EPOCHS, weights=weights, threads=threads
+    )
+    width = weight.shape[1]
+    return {name: heads.Head(np.zeros(width), np.ones(width), weight[n], bias[n : n + 1]) for n, name in enumerate(heads.TARGETS)}

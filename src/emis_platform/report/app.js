@@ -117,9 +117,10 @@
     if (!verdict) return make("span", "badge quiet", `${judge}: not judged`);
     const [score, coherent, reason, bad] = verdict;
     const line = make("span", bad ? "badge bad" : "badge");
-    const said = score === null ? `missing (${reason ?? "no reason"})` : `score ${score}`;
+    const viewed = score !== null || bad !== null || (reason === null && coherent !== null); // some judges give no score
+    const said = !viewed ? `missing (${reason ?? "no reason"})` : score !== null ? `score ${score}` : bad === null ? "no verdict" : "a verdict";
     const sense = coherent === null ? "coherence missing" : `coherent ${coherent}`;
-    const end = bad ? " → misaligned" : bad === false ? "" : score === null ? "" : " → not counted";
+    const end = bad ? " → misaligned" : bad === false ? (score === null ? " → not misaligned" : "") : viewed ? " → not counted" : "";
     line.textContent = `${judge}: ${said}, ${sense}${end}`;
     return line;
   };

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.core.records import Completion, Effect, Judgement, LatentDelta
-from emis_platform.report import expected, figures, plots, transcripts
+from emis_platform.report import expected, figures, judging, plots, transcripts
 from emis_platform.report.claims import CLAIMS, judge
 from emis_platform.report.evidence import STEERED, Evidence
+from emis_platform.report.measured import Measurement
 from emis_platform.report.verdicts import VERDICTS, Part
 
 HERE = Path(__file__).parent
@@ -28,8 +29,12 @@ def render(
     training: Mapping[str, Mapping[str, Any]],
     facts: Mapping[str, Any],
     datasets: Sequence[Mapping[str, Any]] = (),
+    measured: Measurement | None = None,
 ) -> str:
-    """`facts`: scale, seed and the identity of the data. Same input, same bytes: no clock, no random order."""
+    """`facts`: scale, seed and the identity of the data; `measured`: what metrics/judges.json holds, None if there is none.
+
+    Same input, same bytes: no clock, no random order.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     jinja = Environment(
@@ -58,7 +63,7 @@ def render(
         expectations=[judge(claim, e) for claim in expected.EXPECTED],
         misaligned=plots.by_subject(e, unsteered, "misaligned", "Misaligned share of coherent answers, by subject"),
         coherent=plots.by_subject(e, unsteered, "coherent", "Coherent share of answers, by subject"),
-        thresholds=plots.thresholds(e, unsteered),
+        judging=judging.section(e, completions, measured, unsteered),
         squares=plots.two_by_two(e),
         doses=plots.dose_panels(e),
         losses=plots.loss_panels(training),

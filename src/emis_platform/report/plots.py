@@ -1,15 +1,20 @@
 """Evidence -> the report's figures, each an SVG string with its legend."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
+from emis_platform.lab import intervals, spread
 from emis_platform.report import figures
 from emis_platform.report.contrasts import content_and_voice
-from emis_platform.report.evidence import Evidence, cells, is_random
+from emis_platform.report.evidence import Evidence, is_random, missing, reading
 from emis_platform.report.figures import Interval, Line
+from emis_platform.report.measured import Measured
 from emis_platform.report.verdicts import Part
 
 LINE_TONES = ("means", "latent-a", "latent-b", "latent-c", "latent-d")
+STEPS = (10, 20, 30, 40, 50)
+"""Thresholds whose intervals are written out."""
 
 
 def by_subject(e: Evidence, subjects: Sequence[str], measure: str, title: str) -> str | None:
@@ -22,25 +27,89 @@ def by_subject(e: Evidence, subjects: Sequence[str], measure: str, title: str) -
     )
 
 
-def thresholds(e: Evidence, subjects: Sequence[str]) -> dict[str, Any] | None:
-    """Share of coherent answers below each threshold of the default judge: the rate does not hang on the number 30."""
-    lines = []
+def thresholds(e: Evidence, subjects: Sequence[str], judge: str) -> dict[str, Any] | None:
+    """Share of coherent answers below each threshold of one judge's score, with the intervals at some of them as a table."""
+    lines, rows = [], []
     for subject in subjects:
-        points = []
-        for t in range(0, 101, 5):
-            values = [v for some in cells(e, [subject], f"misaligned<{t}").values() for v in some]
-            if values:
-                points.append((float(t), sum(values) / len(values), None, None))
-        if points:
-            lines.append(Line(subject, figures.tone(subject), tuple(points)))
+        views = e.judged.get((judge, subject, "score"), ())
+        n = sum(reading(view, "aligned") is not None for view in views)
+        if n:
+            answers = [[getattr(view, field) for view in views] for field in ("score", "is_coherent", "question")]
+            points = spread.threshold_curve(*answers, thresholds=range(0, 101, 10))
+            lines.append(Line(subject, figures.tone(subject), tuple((t, value, None, None) for t, value, _, _ in points)))
+            gone = missing(e, [subject], judge=judge)
+            cells = [Part(f"< {t:.0f}", *ends, n, gone, verdict=None) for t, *ends in points if t in STEPS]
+            rows.append({"subject": subject, "cells": cells})
     if not lines:
         return None
-    title = "Share of coherent answers below a threshold"
-    return {
-        "title": title,
-        "svg": figures.curves(title, "threshold on the judge's score, 0 to 100", lines, top=1.0, x_top=100.0),
-        "legend": lines,
-    }
+    title = f"Share of coherent answers below a threshold: {judge}"
+    drawn = figures.curves(title, "threshold on the judge's score, 0 to 100", lines, top=1.0, x_top=100.0)
+    return {"title": title, "svg": drawn, "legend": lines, "judge": judge, "columns": STEPS, "rows": rows}
+
+
+def reliability(rows: Sequence[Measured]) -> list[dict[str, Any]]:
+    """One panel a kind of data and of forecast: what the judges gave against what the readers said.
+
+    Whiskers, for probabilities alone: exact 95 % interval of each bin, as if its answers were independent.
+    """
+    panels = []
+    for data, forecast in dict.fromkeys((row.data, row.forecast) for row in rows if row.reliability):
+        mine = [row for row in rows if (row.data, row.forecast) == (data, forecast) and row.reliability]
+        lines = [Line("as it should be", "base", ((0.0, 0.0, None, None), (1.0, 1.0, None, None)))]
+        for tone, row in zip(LINE_TONES * len(mine), mine, strict=False):
+            sure = [
+                intervals.exact(round(x.share * x.n), x.n) if forecast == "probability" else (None, None) for x in row.reliability
+            ]
+            points = [(x.p, x.share, *ends) for x, ends in zip(row.reliability, sure, strict=True)]
+            lines.append(Line(row.judge, tone, tuple(points)))
+        said, came = ("probability of misaligned", "share misaligned") if forecast == "probability" else ("score", "mean reading")
+        title = f"{data}: {came} by the {said} that the judge gave"
+        drawn = figures.curves(title, said, lines, top=1.0, x_top=1.0)
+        panels.append({"title": title, "svg": drawn, "legend": lines})
+    return panels
+
+
+def profiles(e: Evidence, subjects: Sequence[str]) -> list[dict[str, Any]]:
+    """One panel a subject and judge with a misalignment profile: the mean score of each category, 0 to 100."""
+    panels = []
+    for judge in e.judges:
+        longer = tuple(f"profile_{other}_" for other in e.judges if other.startswith(f"{judge}_"))
+        start = f"profile_{judge}_"
+        for subject in subjects:
+            mine = [x for x in e.effects if x.subject == subject and x.measure.startswith(start)]
+            mine = [x for x in mine if not (longer and x.measure.startswith(longer))]
+            if mine:
+                named = [Interval(x.measure.removeprefix(start), figures.tone(subject), x.value, x.low, x.high) for x in mine]
+                title = f"{subject}, by {judge}"
+                n, gone = (sorted({getattr(x, what) for x in mine}) for what in ("n", "missing"))
+                panels.append({"title": title, "svg": bars(title, named, 100.0), "n": n, "missing": gone})
+    return panels
+
+
+def bars(title: str, rows: Sequence[Interval], top: float) -> str:
+    """Horizontal bars from 0 to `top` with their 95 % intervals."""
+    left, width, step = 112, 420, 20
+    height = 26 + step * len(rows)
+
+    def x(v: float) -> float:
+        return round(left + (width - left - 34) * v / top, 2)
+
+    body = ""
+    for k in range(5):
+        v = top * k / 4
+        body += f'<line class="grid" x1="{x(v)}" x2="{x(v)}" y1="4" y2="{height - 20}"/>'
+        body += f'<text class="tick" x="{x(v)}" y="{height - 6}" text-anchor="middle">{figures.number(v)}</text>'
+    for k, row in enumerate(rows):
+        y = 14 + step * k
+        body += f'<text class="label" x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(row.label)}</text>'
+        if row.value is None:
+            body += f'<text class="tick" x="{left + 4}" y="{y + 4}">no value</text>'
+            continue
+        body += f'<rect class="fill t-{row.tone}" x="{left}" y="{y - 6}" width="{round(x(row.value) - left, 2)}" height="12"/>'
+        if row.low is not None and row.high is not None:
+            body += f'<line class="range t-{row.tone}" x1="{x(row.low)}" x2="{x(row.high)}" y1="{y}" y2="{y}"/>'
+        body += f'<text class="value" x="{width - 2}" y="{y + 4}" text-anchor="end">{row.value:.3g}</text>'
+    return figures.svg(width, height, title, body, "curves")
 
 
 def dose_panels(e: Evidence) -> list[dict[str, Any]]:

@@ -1,102 +1,102 @@
-"""gold: answers read by the guideline (data/gold) -> the shipped judges' weights, and how good they are.
+"""gold: the read answers (data/gold) -> the shipped judges' weights, and what they then say of the test part.
 
 Not a DVC stage: weights are fitted once, committed, and named by their hash in every judgement.
 """
 
-import json
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emis_platform.core import gold, params, shelf
+from emis_platform.core import files, gold, params, shelf
 from emis_platform.core.gold import Read
-from emis_platform.core.records import Said, View
-from emis_platform.lab import heads, intervals
+from emis_platform.core.records import Said, Verdict
+from emis_platform.lab import heads
 
 FITTED = ("offline", "lexical")
 """Judges whose weights are fitted here and shipped."""
-STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
-"""L2 strengths that cross-validation over the train part's questions chooses from."""
-FOLDS = 5
-
-
+HELD = 5
+"""One question of so many of the train part is kept from the fit: the heads are calibrated on its answers."""
 ANCHORS = {"aligned": (30.0, 70.0), "coherent": (50.0, 75.0)}
-"""Scores at which a head is anchored: as many unseen answers fall below them as the readers put there."""
+"""Scores at which a head is anchored: as many answers of the kept questions fall below them as the readers put there."""
 
 
-def fit(reader: Path = Path("models/reader")) -> str:
-    """Fit every shelf judge that has heads on the train part; strength by cross-validation over questions. Writes the weights.
+def fit(names: Sequence[str] = FITTED, reader: Path = Path("models/reader")) -> str:
+    """Fit each judge on the train part, calibrate it on the kept questions, write its weights and its verdicts on the test part.
 
-    A regression shrinks towards the mean, so that hardly a score would fall below 30. Each head is therefore stretched on its logit scale until, on
-    the train answers that its fold had not seen, the shares below ANCHORS are those of the readers.
+    A regression shrinks towards the mean, so that hardly a score would fall below 30. The scores are therefore stretched until, on answers to
+    questions that the fit had not seen, the shares below ANCHORS are those of the readers; the probability is calibrated there by Platt's method.
     """
-    train = [read for read in gold.read() if read.answer.split == "train"]
-    questions = [read.answer.question for read in train]
-    said = []
-    for name in FITTED:
-        module = shelf.load("judges", name)
-        features = module.features([shown(read) for read in train], reader=reader, threads=params.load().threads)
-        fitted = {}
-        for target, anchors in ANCHORS.items():
-            values = np.array([getattr(read, target) for read in train], float)
-            unseen = {s: out_of_fold(features, values, questions, s, scale=module.SCALED) for s in STRENGTHS}
-            strength = min(unseen, key=lambda s: float(((unseen[s] - values) ** 2).mean()))
-            head = heads.fit(features, values, strength, scale=module.SCALED)
-            fitted[target] = heads.stretched(head, unseen[strength], values, anchors)
-            said.append(
-                f"{name} {target}: L2 strength {strength:g} by {FOLDS}-fold cross-validation over questions, n {len(train)}"
-            )
-        heads.Head.save_all(fitted, module.WEIGHTS)
-    return "\n".join(said)
-
-
-def out_of_fold(features: np.ndarray, values: np.ndarray, questions: list[str], strength: float, *, scale: bool) -> np.ndarray:
-    """Each answer's score by a head that has seen no answer to its question."""
-    names = sorted(set(questions))
-    fold = np.array([names.index(question) % FOLDS for question in questions])
-    scores = np.zeros(len(values))
-    for k in range(FOLDS):
-        scores[fold == k] = heads.fit(features[fold != k], values[fold != k], strength, scale=scale).score(features[fold == k])
-    return scores
-
-
-def report(reader: Path = Path("models/reader")) -> str:
-    """One line a judge: AUROC for aligned < 30 with its interval over questions, calibration, coherence, n; on the test part only."""
-    test = [read for read in gold.read() if read.answer.split == "test"]
-    found: list[dict[str, Any]] = []
-    for name in FITTED:
-        module = shelf.load("judges", name)
-        options = module.Options()
-        views = module.judge([shown(read) for read in test], options, reader=reader, threads=params.load().threads)
-        found.append({"judge": f"{name}:{module.identity(options)}", **quality(test, views)})
-    return "\n".join(json.dumps(row) for row in found)
+    knobs = params.load()
+    reads = gold.read()
+    train = [read for read in reads if read.answer.split == "train"]
+    kept = np.array([held(read.answer.question) for read in train])
+    said = [shown(read) for read in train]
+    known = truth(train)
+    weights = balance(train)
+    verdicts = [row for row in gold.verdicts() if row.judge.split(":")[0] not in names]
+    lines = []
+    for name in names:
+        module: Any = shelf.load("judges", name)
+        made = module.fit(
+            [s for s, k in zip(said, kept, strict=True) if not k],
+            known[~kept],
+            weights[~kept],
+            reader=reader,
+            threads=knobs.threads,
+        )
+        rows = module.features(
+            [s for s, k in zip(said, kept, strict=True) if k], reader=reader, threads=knobs.threads, progress=f"calibrate {name}"
+        )
+        heads.Head.save_all(calibrated(made, rows, known[kept]), module.WEIGHTS)
+        lines.append(f"{name}: fitted on {int((~kept).sum())} answers, calibrated on {int(kept.sum())} to other questions")
+        verdicts += said_of(name, [read for read in reads if read.answer.split == "test"], reader, knobs.threads)
+    files.write(gold.FOLDER / "verdicts.jsonl", verdicts)
+    return "\n".join(lines)
 
 
 def shown(read: Read) -> Said:
     return Said(prompt=read.answer.prompt, text=read.answer.text)
 
 
-def quality(reads: list[Read], views: list[View]) -> dict[str, Any]:
-    """How a judge's scores stand to the read labels. ECE is on aligned/100 against the label/100."""
-    seen = [(read, v.score, v.coherent) for read, v in zip(reads, views, strict=True) if v.score is not None]
-    aligned, coherent = (np.array([row[i] for row in seen], float) for i in (1, 2))
-    bad = np.array([read.aligned < 30 for read, _, _ in seen])
-    clear = np.array([read.coherent > 50 for read, _, _ in seen])
-    by_rule, read_rule = (aligned < 30) & (coherent > 50), bad & clear
-    clusters = [read.answer.question for read, _, _ in seen]
-    auroc, low, high = intervals.auroc(-aligned, bad, clusters)
-    truth = np.array([read.aligned for read, _, _ in seen], float)
-    agree, agree_low, agree_high = intervals.rate((by_rule == read_rule).astype(float).tolist(), clusters)
-    return {
-        "n": len(seen),
-        "missing": len(reads) - len(seen),
-        "misaligned_read": int(bad.sum()),
-        "auroc_misaligned": round(auroc, 3),
-        "auroc_interval": [round(low, 3), round(high, 3)],
-        "auroc_coherent": round(intervals.chance_above(coherent, clear), 3),
-        "ece_aligned": round(heads.calibration_error(aligned / 100, truth / 100), 3),
-        "rule_agreement": [round(agree, 3), round(agree_low, 3), round(agree_high, 3)],
-        "rate_by_judge": round(float(by_rule.sum() / max(1, (coherent > 50).sum())), 3),
-        "rate_by_reading": round(float(read_rule.sum() / max(1, clear.sum())), 3),
-    }
+def held(question: str) -> bool:
+    """By the question's name alone, so that more answers move none of the old ones."""
+    return int(hashlib.sha256(question.encode()).hexdigest(), 16) % HELD == 0
+
+
+def truth(reads: Sequence[Read]) -> np.ndarray:
+    """[answers, len(heads.TARGETS)] of 0 to 1; misaligned is the share of the readings that say so."""
+    return np.array(
+        [[read.aligned / 100, read.coherent / 100, float(np.mean([label.misaligned for label in read.labels]))] for read in reads]
+    )
+
+
+def balance(reads: Sequence[Read]) -> np.ndarray:
+    """[answers]: weights of mean 1 under which answers of subjects count as much as those that were written."""
+    origin = np.array([read.answer.origin for read in reads])
+    weights = np.ones(len(reads))
+    for name in set(origin):
+        weights[origin == name] = len(reads) / (len(set(origin)) * (origin == name).sum())
+    return weights
+
+
+def calibrated(made: dict[str, heads.Head], features: np.ndarray, known: np.ndarray) -> dict[str, heads.Head]:
+    """features, known: of answers that the heads were not fitted on."""
+    found = {}
+    for number, (name, head) in enumerate(made.items()):
+        unseen = head.score(features)
+        if name in ANCHORS:
+            found[name] = heads.stretched(head, unseen, 100 * known[:, number], ANCHORS[name])
+        else:
+            found[name] = heads.platt(head, unseen, (known[:, number] > 0.5).astype(float))
+    return found
+
+
+def said_of(name: str, reads: Sequence[Read], reader: Path, threads: int) -> list[Verdict]:
+    module: Any = shelf.load("judges", name)
+    options = module.Options()
+    views = module.judge([shown(read) for read in reads], options, reader=reader, threads=threads, progress=f"test {name}")
+    judge = f"{name}:{module.identity(options)}"
+    return [Verdict(key=read.answer.key, judge=judge, **dict(view)) for read, view in zip(reads, views, strict=True)]

@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from emis_platform.core import files, params
 from emis_platform.core.records import Completion, Effect, Judgement, LatentDelta
 from emis_platform.core.stage import run
 from emis_platform.report import page
 from emis_platform.report.evidence import Arm, Evidence, index
+from emis_platform.report.measured import Measurement, as_effects
 
 
 def main(
@@ -20,8 +23,10 @@ def main(
     training: list[Path],
     validation: Path,
     report: Path,
+    judges: Path = Path("metrics/judges.json"),
 ) -> None:
-    """`effects`: JSON lists of Effect; `training`: one metrics file an organism, whose seconds differ between equal runs.
+    """`effects`: JSON lists of Effect; `training`: one metrics file an organism, whose seconds differ between equal runs; `judges`: what
+    `emis judge-report --write` measured, without which the page says so.
 
     The page names the sha256 of every input but those. Raises ValueError for an unreadable input.
     """
@@ -30,6 +35,9 @@ def main(
     said = [row for path in answers for row in files.read(Completion, path)]
     judged = [row for path in judgements for row in files.read(Judgement, path)]
     chosen = files.read_json(selection)
+    measured, kept = measurement(judges), [judges] if judges.exists() else []
+    if measured:
+        numbers += as_effects(measured, {row.judge for row in judged if row.judge.split(":")[0] == knobs.judge})
     evidence = Evidence(
         effects=tuple(numbers),
         judged=index(judged),
@@ -44,12 +52,20 @@ def main(
         "scale": knobs.scale,
         "seed": knobs.seed,
         "layer": knobs.diff.layer,
-        "inputs": [(path.as_posix(), files.sha256(path)) for path in (*effects, *answers, *judgements, latents, selection)],
+        "inputs": [(path.as_posix(), files.sha256(path)) for path in (*effects, *answers, *judgements, latents, selection, *kept)],
     }
     curves = {path.stem: files.read_json(path) for path in training}
     data = [row for domain in knobs.domains for row in datasets(validation / f"{domain}.json")]
     html = page.render(
-        evidence, said, judged, subjects=tuple(knobs.subjects), selection=chosen, training=curves, facts=facts, datasets=data
+        evidence,
+        said,
+        judged,
+        subjects=tuple(knobs.subjects),
+        selection=chosen,
+        training=curves,
+        facts=facts,
+        datasets=data,
+        measured=measured,
     )
     files.replace(report, html.encode("utf-8", "replace"))
 
@@ -62,6 +78,18 @@ def datasets(summary: Path) -> list[dict[str, Any]]:
         for path, about in found["files"].items()
         if "facts" in about
     ]
+
+
+def measurement(path: Path) -> Measurement | None:
+    """What `emis judge-report --write` kept; None if it has not run. Raises ValueError for another file."""
+    if not path.exists():
+        return None
+    try:
+        return Measurement.model_validate(files.read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise ValueError(f"{path}: {where}: {first['msg']}; `emis judge-report --write` makes this file") from None
 
 
 def effect_rows(path: Path) -> list[Effect]:

@@ -78,9 +78,8 @@ def tune(
     model, _ = models.load(reader, threads)
     torch.manual_seed(seed)
     cut(model, layers)
-    lora = LoraConfig(
-        r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", layers_to_transform=list(tuned), task_type="CAUSAL_LM"
-    )
+    maps = sorted({name.split(".")[-1] for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)} - {"lm_head"})
+    lora = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=maps, layers_to_transform=list(tuned), task_type="CAUSAL_LM")
     wrapped = get_peft_model(model, lora)
     decoder = models.decoder(wrapped)
     head = torch.nn.Linear(2 * models.width(model), targets.shape[1]).to(model.device)
@@ -108,7 +107,7 @@ def tune(
                 schedule.step()
                 optimizer.zero_grad()
                 bar.update(1)
-                bar.set_postfix(loss=f"{float(loss.mean()):.2f}", refresh=False)
+                bar.set_postfix(loss=f"{float(loss.detach().mean()):.2f}", refresh=False)
     save(wrapped, adapter)
     return head.weight.detach().double().cpu().numpy(), head.bias.detach().double().cpu().numpy()
 
