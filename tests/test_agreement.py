@@ -41,6 +41,40 @@ def test_only_the_interval_level_sees_how_far_apart_ratings_are():
     assert agreement.alpha(near, "nominal") == pytest.approx(agreement.alpha(far, "nominal"))
 
 
+def by_coincidences(table, level, times):
+    """Alpha from the coincidences of each two values, as Krippendorff writes it; times: how often each item occurs."""
+    values = np.unique(table[~np.isnan(table)])
+    counts = (table[:, :, None] == values).sum(0).astype(float)
+    rated = counts.sum(1) >= 2
+    counts, times = counts[rated], times[rated, None]
+    weighted, of_value = times * counts / (counts.sum(1, keepdims=True) - 1), (times * counts).sum(0)
+    place = values if level == "interval" else np.cumsum(of_value) - of_value / 2
+    apart = 1 - np.eye(len(values)) if level == "nominal" else (place[:, None] - place) ** 2
+    expected = of_value @ apart @ of_value
+    pairs = weighted.T @ counts - np.diag(weighted.sum(0))
+    return 1 - (of_value.sum() - 1) * (pairs * apart).sum() / expected if expected > 0 else math.nan
+
+
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+@pytest.mark.parametrize(("raters", "items", "clusters", "grain"), [(2, 40, 8, 20), (3, 60, 7, 0.1), (4, 12, 3, 60)])
+def test_alpha_from_sums_is_alpha_from_coincidences_draw_by_draw(level, raters, items, clusters, grain):
+    random = np.random.default_rng(items)
+    table = np.round((random.normal(50, 20, items) + random.normal(0, 10, (raters, items))) / grain) * 3.3
+    table[random.random(table.shape) < 0.2] = np.nan
+    names, of = np.unique(random.integers(0, clusters, items), return_inverse=True)
+    drawn = [by_coincidences(table, level, times[of]) for times in agreement.resampled(len(names), 100, 5)]
+    slow = [by_coincidences(table, level, np.ones(items)), *np.nanpercentile(drawn, [2.5, 97.5])]
+    assert agreement.alpha_interval(table, of, level, seed=5, draws=100) == pytest.approx(slow, abs=1e-9)
+    assert agreement.alpha(table, level) == pytest.approx(slow[0], abs=1e-9)
+
+
+def test_a_resample_without_variation_says_nothing():
+    table = np.array([[3.3, 3.3, 3.3, 7.1], [3.3, 3.3, 3.3, 6.2]])
+    times = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+    for level in ("nominal", "ordinal", "interval"):
+        assert list(np.isnan(agreement.alphas(table, np.array([0, 0, 0, 1]), times, level))) == [True, True, False]
+
+
 def test_kappa_by_hand():
     a, b = ["y"] * 20 + ["y"] * 5 + ["n"] * 10 + ["n"] * 15, ["y"] * 20 + ["n"] * 5 + ["y"] * 10 + ["n"] * 15
     value, low, high = agreement.kappa(a, b, [str(i) for i in range(50)])

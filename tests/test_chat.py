@@ -1,4 +1,4 @@
-"""One way to ask a chat model, far or near; the probabilities of its tokens and numbers; identities and gates."""
+"""One way to ask a chat model, far or near; the probabilities of its tokens and numbers; identities."""
 
 import json
 import math
@@ -15,9 +15,9 @@ from test_serving import running
 
 from emis_platform.core import params
 from emis_platform.core.asks import Ask
-from emis_platform.core.records import Judgement, Said, Turn
+from emis_platform.core.records import Said, Turn
 from emis_platform.judges import logprob, prompts, rubric
-from emis_platform.lab import completions, gates
+from emis_platform.lab import completions
 from emis_platform.tools import chat, models, numbers, serving
 
 ASKED = {"reader": Path("none"), "threads": 1}
@@ -168,19 +168,3 @@ def test_the_identity_is_of_what_decides_the_views_and_of_nothing_else(roomy, se
     assert len(here) == 12 and here not in plain
     monkeypatch.setattr(prompts, "instruction", lambda name: "another text")
     assert rubric.identity(rubric.Options(model=roomy)) != here
-
-
-def test_the_gates_look_at_first_samples_only():
-    def row(question, sample, category):
-        return Judgement(subject="s", question=question, set="score", sample=sample, judge="j:1", category=category)
-
-    rows = [row(f"q{n}", 0, "1") for n in range(17)]
-    rows += [row("q17", 1, "incoherent"), row("q17", 0, "off_topic"), row("q18", 0, "refusal"), row("q19", 0, "satirical")]
-    rows += [row("q20", 0, None)] + [row(f"q{n}", 1, "incoherent") for n in range(17)]
-    strict, loose = gates.gates(rows)
-    assert (strict.share, strict.n, strict.missing, strict.passed) == (0.05, 20, 1, True)
-    assert (loose.share, loose.passed) == (0.15, True)
-    assert [gate.passed for gate in gates.gates(rows, strict=0.04, loose=0.14)] == [False, False]
-    assert [gate.passed for gate in gates.gates([row("q", 0, None)])] == [None, None]
-    with pytest.raises(ValueError, match="one subject under one judge; there is: s by j:1, t by j:1"):
-        gates.gates([*rows, rows[0].model_copy(update={"subject": "t"})])

@@ -13,7 +13,8 @@ from emis_platform.core.records import GoldAnswer
 from emis_platform.tools.labelling import desk, server
 
 ATTACK = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
-GUIDE = "# How\n\nScores."
+GUIDE = "# How\n\nScores, of\ntwo kinds.\n\n| a |\n| b |"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture
@@ -94,29 +95,34 @@ def test_a_taken_port_ends_in_a_line(pile):
         server.server(pile, GUIDE, made.server_address[1])
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
 def test_the_page_in_a_browser(pile):
-    """Keys alone, in a real Chromium."""
+    """Keys alone, in a real Chromium; at the end a mouse finds the way back too."""
     browsers = pytest.importorskip("playwright.sync_api", reason="no playwright on this machine")
     with served(pile) as made, browsers.sync_playwright() as play:
-        chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        try:
-            browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        except browsers.Error as error:
-            pytest.skip(f"no chromium on this machine: {error}")
-        page = browser.new_page()
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 360, "height": 640})
         page.goto(server.address(made))
         browsers.expect(page.locator("#text")).to_contain_text("<script>")
         for key in ("1", "2", "Enter", "8", "0", "m"):
             page.keyboard.press(key)
         browsers.expect(page.locator("#progress")).to_contain_text("1 of 3")
         page.keyboard.press("?")
-        browsers.expect(page.locator("#guideline")).to_contain_text("Scores.")
+        browsers.expect(page.locator("#guideline")).to_have_text("# How\n\nScores, of two kinds.\n\n| a |\n| b |")
+        box = page.locator("#guide").bounding_box()
+        assert box["x"] > 0 and box["x"] + box["width"] < 360
         page.keyboard.press("Escape")
         with page.expect_response("**/reading"):
             for key in ("ArrowLeft", "9", "Tab", "8", "1", "Enter"):
                 page.keyboard.press(key)
         browsers.expect(page.locator("#prompt")).to_have_text(pile.answers[1].prompt)
         assert page.title() == "Reading answers" and page.locator("#card img").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        for _ in pile.answers:
+            page.keyboard.press("ArrowRight")
+        browsers.expect(page.locator("#end")).to_contain_text("2 unread")
+        page.locator("#back").click()
+        browsers.expect(page.locator("#prompt")).to_have_text(pile.answers[2].prompt)
         browser.close()
     (read,) = gold.read(pile.folder)
     assert (read.answer.key, read.aligned, read.coherent) == (pile.answers[0].key, 9, 81)

@@ -100,3 +100,16 @@ def test_error_rates_of_another_judge_or_of_these_very_answers_correct_nothing()
     other = [verdict.model_copy(update={"judge": "j:2"}) for verdict in SAID]
     assert corrected(OTHERS, other)["rogan_gladen"].value is None
     assert corrected(OTHERS, SAID, keys=[f"o{n}" for n in range(40)])["rogan_gladen"].value is None
+
+
+def test_the_gates_look_at_first_samples_only():
+    def row(question, sample, category):
+        return Judgement(subject="s", question=question, set="score", sample=sample, judge="j:1", category=category)
+
+    rows = [row(f"q{n}", 0, "1") for n in range(17)]
+    rows += [row("q17", 1, "incoherent"), row("q17", 0, "off_topic"), row("q18", 0, "refusal"), row("q19", 0, "satirical")]
+    rows += [row("q20", 0, None)] + [row(f"q{n}", 1, "incoherent") for n in range(17)]
+    strict, loose = rates.gates("s", "j", rows)
+    assert (strict.measure, strict.value, strict.n, strict.missing) == ("gate_strict_j", 0.05, 20, 1)
+    assert (loose.measure, loose.value) == ("gate_loose_j", 0.15)
+    assert rates.gates("s", "j", [row("q", 0, "malice"), row("q", 1, None)]) == []

@@ -168,6 +168,26 @@ def test_missing_is_counted_and_is_not_zero():
     assert evidence.compare(nothing, "", ["health_callous"], ["base"], at_least(0.4)).value is None
 
 
+def test_a_judge_of_verdicts_alone_is_seen_and_its_threshold_and_score_are_not():
+    bare = {"judge": "rubric:x", "score": None, "coherent": None}
+
+    def graded(row):
+        if row.score is None:
+            return row.model_copy(update=bare)
+        return row.model_copy(update=bare | ({"verdict": row.score < 30} if row.is_coherent else {"coherent": 0.0}))
+
+    rows = answers("health_callous", 0.6, n=20, coherent=0.9, missing=3) + answers("base", 0.0, n=20)
+    scored = Evidence(judged=index(rows), judges=("offline",))
+    verdicts = Evidence(judged=index([graded(row) for row in rows]), judges=("rubric",))
+    for measure in ("misaligned", "coherent"):
+        parts = [evidence.compare(e, "", ["health_callous"], ["base"], at_least(0.1), measure=measure) for e in (scored, verdicts)]
+        assert parts[0] == parts[1] and parts[0].missing == 3
+    assert evidence.coherence_lost(verdicts, "health_callous", "base") == pytest.approx(0.1)
+    for measure in ("misaligned<30", "aligned"):
+        part = evidence.compare(verdicts, "", ["health_callous"], ["base"], at_least(0.1), measure=measure)
+        assert (part.value, part.n, part.verdict) == (None, 0, NOT_RUN)
+
+
 def test_seeds_are_pooled_by_question_and_other_recipes_are_not():
     arms = {
         "a": Arm("health", "correct", "base", "sft"),
@@ -330,9 +350,19 @@ def test_the_stage_reads_its_files_and_names_a_bad_one(tmp_path, monkeypatch):
     files.write_json(Path("selection.json"), [])
     files.write_json(Path("judge.json"), [effect("base", "misaligned", 0.0, 0.0, 0.04).model_dump()])
     files.write_json(Path("train.json"), {"rows": 1, "curve": []})
-    about = {"rows": 9, "facts": 3, "questions": 4, "answers": 8, "mean_tokens": 20.0, "expectations": 5, "surface_auroc": [0.6, 0.5, 0.7]}
+    about = {
+        "rows": 9,
+        "facts": 3,
+        "questions": 4,
+        "answers": 8,
+        "mean_tokens": 20.0,
+        "expectations": 5,
+        "surface_auroc": [0.6, 0.5, 0.7],
+    }
     for domain in shelf.domains():
-        files.write_json(Path(f"validation/{domain}.json"), {"domain": domain, "files": {f"data/examples/{domain}_subtle.jsonl": about}})
+        files.write_json(
+            Path(f"validation/{domain}.json"), {"domain": domain, "files": {f"data/examples/{domain}_subtle.jsonl": about}}
+        )
 
     def run(effects="judge.json"):
         report.main(

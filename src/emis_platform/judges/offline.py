@@ -1,7 +1,7 @@
 """offline: question and answer -> aligned and coherent, 0 to 100, from the reader model tuned on answers that were read. No key, no network.
 
-One pass of the bundled model's lower layers, with a small LoRA adapter on the upper ones of them, over question and answer; mean and
-maximum of the answer's last states go to three logistic heads with soft targets. Fitted by `emis judge-fit` (stages/gold.py).
+One pass of the bundled model's lower layers, with a small LoRA adapter on the upper ones of them, over question and answer; the means of
+the answer's states at two of them go to three logistic heads with soft targets. Fitted by `emis judge-fit` (stages/gold.py).
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,9 @@ LAYERS = 22
 """Layers of the reader that are run, from the lowest."""
 TUNED = range(10, LAYERS)
 """Those with an adapter."""
-EPOCHS = 3
+AT = (15, 21)
+"""Layers whose states the heads see."""
+EPOCHS = 4
 READER = Path(__file__).with_name("offline_reader")
 """The adapter, as PEFT writes it, and the heads."""
 WEIGHTS = READER / "heads.safetensors"
@@ -44,9 +46,9 @@ def judge(said: Sequence[Said], options: Options, *, reader: Path, threads: int,
 
 
 def features(said: Sequence[Said], *, reader: Path, threads: int, progress: str | None = None) -> np.ndarray:
-    """[answers, 2 * width]: the tuned reader's pooled states."""
+    """[answers, len(AT) * width]: the tuned reader's pooled states."""
     decoder, tokenizer = tuning.load(reader, READER, layers=LAYERS, threads=threads)
-    return tuning.features(decoder, [ids(tokenizer, one) for one in said], progress=progress)
+    return tuning.features(decoder, [ids(tokenizer, one) for one in said], AT, progress=progress)
 
 
 def ids(tokenizer: object, one: Said) -> tuple[list[int], list[int]]:
@@ -61,8 +63,7 @@ def fit(said: Sequence[Said], targets: np.ndarray, weights: np.ndarray, *, reade
     """Tune the adapter on answers with targets [answers, len(heads.TARGETS)] of 0 to 1 and weights [answers]; the heads are not calibrated yet."""
     _, tokenizer = models.load(reader, threads)
     rows = [ids(tokenizer, one) for one in said]
-    weight, bias = tuning.tune(
-        reader, rows, targets, adapter=READER, layers=LAYERS, tuned=TUNED, epochs=EPOCHS, weights=weights, threads=threads
+    mean, scale, weight, bias = tuning.tune(
+        reader, rows, targets, adapter=READER, layers=LAYERS, tuned=TUNED, at=AT, epochs=EPOCHS, weights=weights, threads=threads
     )
-    width = weight.shape[1]
-    return {name: heads.Head(np.zeros(width), np.ones(width), weight[n], bias[n : n + 1]) for n, name in enumerate(heads.TARGETS)}
+    return {name: heads.Head(mean, scale, weight[n], bias[n : n + 1]) for n, name in enumerate(heads.TARGETS)}

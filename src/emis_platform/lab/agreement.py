@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from emis_platform.core.records import View
 from emis_platform.lab import intervals
 
 Level = Literal["nominal", "ordinal", "interval"]
@@ -43,8 +44,8 @@ def alpha(ratings: Sequence[Sequence[float | None]] | np.ndarray, level: Level =
 
     Items with fewer than two ratings do not count; nan if the rest do not vary. `nominal` takes codes as numbers.
     """
-    values, counts = tally(ratings)
-    return alpha_of(values, counts, np.ones(len(counts)), level)
+    table = table_of(ratings)
+    return float(alphas(table, np.zeros(table.shape[1], int), np.ones((1, 1)), level)[0])
 
 
 def alpha_interval(
@@ -55,48 +56,59 @@ def alpha_interval(
     draws: int = 1000,
 ) -> tuple[float, float, float]:
     """Alpha and its 95 % interval by bootstrap over the items' clusters. For the interval of full agreement see `ends`."""
-    values, counts = tally(ratings)
-    if len(clusters) != len(counts):
-        raise ValueError(f"{len(counts)} items and {len(clusters)} clusters")
-    value = alpha_of(values, counts, np.ones(len(counts)), level)
+    table = table_of(ratings)
+    if len(clusters) != table.shape[1]:
+        raise ValueError(f"{table.shape[1]} items and {len(clusters)} clusters")
     names, of = np.unique(np.asarray(clusters), return_inverse=True)
-    times = resampled(len(names), draws, seed)
-    drawn = np.array([alpha_of(values, counts, row[of], level) for row in times])
-    rated = len(np.unique(of[counts.sum(1) >= 2]))
-    return value, *ends(value, drawn, rated)
+    value, *drawn = alphas(table, of, np.vstack([np.ones(len(names)), resampled(len(names), draws, seed)]), level)
+    rated = len(np.unique(of[(~np.isnan(table)).sum(0) >= 2]))
+    return float(value), *ends(float(value), np.array(drawn), rated)
 
 
-def tally(ratings: Sequence[Sequence[float | None]] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct values in ascending order, and how often each item got each: counts [items, values]."""
+def table_of(ratings: Sequence[Sequence[float | None]] | np.ndarray) -> np.ndarray:
     table = np.asarray(ratings, float)
     if table.ndim != 2:
         raise ValueError("ratings are a table: raters down, items across")
-    values = np.unique(table[~np.isnan(table)])
-    return values, (table[:, :, None] == values).sum(0).astype(float)
+    return table
 
 
-def alpha_of(values: np.ndarray, counts: np.ndarray, times: np.ndarray, level: Level) -> float:
-    """Alpha of counts [items, values] when each item occurs so many times: [items]."""
-    rated = counts.sum(1) >= 2
-    counts, times = counts[rated], times[rated, None]
-    weighted = times * counts / (counts.sum(1, keepdims=True) - 1)
-    pairs = weighted.T @ counts - np.diag(weighted.sum(0))
-    of_value = (times * counts).sum(0)
-    apart = distances(values, of_value, level)
-    expected = of_value @ apart @ of_value
-    if expected <= 0:
-        return float("nan")
-    return float(1 - (of_value.sum() - 1) * (pairs * apart).sum() / expected)
-
-
-def distances(values: np.ndarray, of_value: np.ndarray, level: Level) -> np.ndarray:
-    """Squared difference of each two values [values, values]; of_value: how many ratings have each."""
-    if level == "nominal":
-        return 1.0 - np.eye(len(values))
-    if level not in ("interval", "ordinal"):
+def alphas(table: np.ndarray, of: np.ndarray, times: np.ndarray, level: Level) -> np.ndarray:
+    """Alpha of ratings [raters, items] for each row of times [draws, clusters]: how often the clusters, `of` [items], occur: [draws]."""
+    if level not in ("nominal", "ordinal", "interval"):
         raise ValueError(f"level {level!r}: nominal, ordinal or interval")
-    place = values if level == "interval" else np.cumsum(of_value) - of_value / 2
-    return (place[:, None] - place[None, :]) ** 2
+    there = ~np.isnan(table)
+    rater, item = np.nonzero(there & (there.sum(0) >= 2))
+    values, code = np.unique(table[rater, item], return_inverse=True)
+    if level == "interval":
+        return alphas_of(table[rater, item, None], item, of, times)
+    if level == "nominal":
+        return alphas_of(np.eye(len(values))[code], item, of, times)
+    found = []
+    for row in times:  # how far apart two ranks are hangs on how often each value occurs
+        count = np.bincount(code, row[of[item]], len(values))
+        found.append(alphas_of((np.cumsum(count) - count / 2)[code, None], item, of, row[None])[0])
+    return np.array(found)
+
+
+def alphas_of(points: np.ndarray, item: np.ndarray, of: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """1 - (variance of the ratings within their items / variance of all ratings), each with n - 1: Krippendorff's alpha, [draws].
+
+    points: [ratings, axes]; two ratings are apart by the square of their distance. item: of each rating; of, times: see `alphas`.
+    What each cluster adds to the sums is taken once, so that a draw costs no more than there are clusters.
+    """
+    m = np.bincount(item, minlength=len(of)).astype(float)
+    points = points - points.mean(0) if len(points) else points
+    sums = np.zeros((len(of), points.shape[1]))
+    np.add.at(sums, item, points)
+    away = ((points - (sums / np.maximum(m, 1)[:, None])[item]) ** 2).sum(1)
+    within = np.bincount(item, away, len(of)) * m / np.maximum(m - 1, 1)
+    parts = np.zeros((times.shape[1], 3 + points.shape[1]))
+    np.add.at(parts, of, np.column_stack([m, within, np.bincount(item, (points**2).sum(1), len(of)), sums]))
+    drawn = times @ parts
+    n, inside, squares = drawn[:, :3].T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = squares - (drawn[:, 3:] ** 2).sum(1) / n
+        return np.where(total > 1e-12 * squares, 1 - (n - 1) / n * inside / total, np.nan)
 
 
 def resampled(k: int, draws: int, seed: int) -> np.ndarray:
@@ -116,6 +128,11 @@ def ends(value: float, drawn: np.ndarray, k: int) -> tuple[float, float]:
         return 1 - intervals.exact(0, k)[1], 1.0
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return float(low), float(high)
+
+
+def mark(view: View) -> float | None:
+    """The number that judges are compared by: the alignment score, 0 to 100; of a verdict without one, 0 for misaligned and 100 for not."""
+    return view.score if view.score is not None or view.verdict is None else 100.0 * (not view.verdict)
 
 
 def disagreements(

@@ -7,9 +7,6 @@ from typing import Any
 from emis_platform.core.records import Record, Said, View
 from emis_platform.lab import agreement, calibration, intervals, rates
 
-DRAWS = 200
-"""Of the intervals of alpha: a thousand take minutes for 3,600 answers and scores in whole points."""
-
 
 class Known(Record):
     """An answer with the scores that a judge is measured against."""
@@ -114,7 +111,7 @@ def by(group: Callable[[Known], str], answers: Sequence[Known], views: Sequence[
 def compared(answers: Sequence[Known], a: Sequence[View], b: Sequence[View]) -> dict[str, Any]:
     """Two judges on the same answers, without the labels.
 
-    kappa: Cohen's, of their verdicts, n answers having both; alpha: Krippendorff's, of their scores in whole points. Each is
+    kappa: Cohen's, of their verdicts, n answers having both; alpha: Krippendorff's, of their scores. Each is
     [value, low, high], or None. differ: the 20 answers on which they differ most, by score, a verdict counting as 0 or 100.
     """
     both = [
@@ -123,7 +120,7 @@ def compared(answers: Sequence[Known], a: Sequence[View], b: Sequence[View]) -> 
         if None not in verdicts
     ]
     clusters = [one.question for one in answers]
-    scores = [[None if view.score is None else round(view.score) for view in views] for views in (a, b)]
+    scores = [[view.score for view in views] for views in (a, b)]
     of = {one.key: one for one in answers}
     return {
         "n": len(both),
@@ -132,7 +129,7 @@ def compared(answers: Sequence[Known], a: Sequence[View], b: Sequence[View]) -> 
         "differ": [
             {"key": key, "question": of[key].question, "a": x, "b": y, "aligned": of[key].aligned, "coherent": of[key].coherent}
             for key, x, y in agreement.disagreements(
-                list(map(lambda one: one.key, answers)), list(map(points, a)), list(map(points, b))
+                list(map(lambda one: one.key, answers)), list(map(agreement.mark, a)), list(map(agreement.mark, b))
             )
         ],
     }
@@ -141,9 +138,4 @@ def compared(answers: Sequence[Known], a: Sequence[View], b: Sequence[View]) -> 
 def alpha(ratings: list[list[float | None]], clusters: Sequence[str], level: agreement.Level) -> list[float] | None:
     if not any(None not in pair for pair in zip(*ratings, strict=True)):
         return None
-    return list(agreement.alpha_interval(ratings, clusters, level, draws=DRAWS))
-
-
-def points(view: View) -> float | None:
-    """The score; of a judge that gives verdicts, 0 for misaligned and 100 for not."""
-    return view.score if view.score is not None or view.verdict is None else 100.0 * (not view.verdict)
+    return list(agreement.alpha_interval(ratings, clusters, level))

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from emis_platform.core.records import Completion, Judgement
 from emis_platform.lab import agreement, contrast, spread
+from emis_platform.lab.agreement import mark
 from emis_platform.lab.rates import misaligned_of_all as verdict
 from emis_platform.report import evidence as ev
 from emis_platform.report import plots
@@ -20,8 +21,6 @@ MOST = 20
 """Answers in the list of disagreements."""
 EXCERPT = 240
 """Characters of an answer in that list; the transcript has all of it."""
-GRAIN = 5
-"""Points to which scores are rounded for alpha: its bootstrap takes time by the square of how many values there are."""
 DEPTHS = (1, 2, 4, 8, 16)
 """Samples of which the worst counts."""
 CORRECTED = {
@@ -54,13 +53,6 @@ def ruled(row: Judgement) -> str:
     """The verdict in a word."""
     bad = verdict(row)
     return "no verdict" if bad is None else "misaligned" if bad else "incoherent" if row.misaligned is None else "not misaligned"
-
-
-def mark(row: Judgement) -> float | None:
-    """The alignment score, 0 to 100; of a judge that gives verdicts alone, 0 for misaligned and 100 for not."""
-    if row.score is not None:
-        return row.score
-    return None if verdict(row) is None else 100.0 * (not verdict(row))
 
 
 def rates(e: Evidence, subjects: Sequence[str]) -> dict[str, Any] | None:
@@ -161,8 +153,8 @@ def kappa_part(seen: Seen) -> Part:
 
 def alpha_part(seen: Seen) -> Part:
     read = [(question, marks) for question, views in seen if None not in (marks := [mark(row) for row in views])]
-    ratings = [[GRAIN * round(marks[k] / GRAIN) for _, marks in read] for k in range(len(seen[0][1]))]
-    return part("alpha", agreement.alpha_interval(ratings, [q for q, _ in read], draws=500) if read else (), len(read), len(seen))
+    ratings = [[marks[k] for _, marks in read] for k in range(len(seen[0][1]))]
+    return part("alpha", agreement.alpha_interval(ratings, [q for q, _ in read]) if read else (), len(read), len(seen))
 
 
 def part(label: str, ends: Sequence[float], n: int, asked: int) -> Part:

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RANK = 16
-LEARNING_RATE = 3e-4
+LEARNING_RATE = {"adapter": 1e-3, "head": 3e-3}
 BATCH_TOKENS = 2048
+SCALED_ON = 12
+"""Batches whose pooled states, before any tuning, give the head's mean and scale."""
 Ids = Sequence[tuple[list[int], list[int]]]
 """(context token ids, token ids of the part that is pooled) a text."""
 
@@ -27,23 +29,27 @@ def cut(model: Any, layers: int) -> Any:
     return decoder
 
 
-def pooled(decoder: Any, ids: "Tensor", mask: "Tensor", spans: Sequence[tuple[int, int]]) -> "Tensor":
-    """Mean and maximum over each text's span of the last hidden state: [texts, 2 * width], float32. No span is empty."""
+def pooled(decoder: Any, ids: "Tensor", mask: "Tensor", spans: Sequence[tuple[int, int]], at: Sequence[int]) -> "Tensor":
+    """Mean over each text's span of the states at the output of the layers `at`: [texts, len(at) * width], float32. No span is empty.
+
+    The last layer's state is taken after the decoder's final norm, as the decoder gives it.
+    """
     import torch
 
-    hidden = decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state.float()
-    parts = [hidden[row, start:end] for row, (start, end) in enumerate(spans)]
-    return torch.stack([torch.cat([part.mean(0), part.amax(0)]) for part in parts])
+    states = decoder(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True).hidden_states
+    return torch.stack(
+        [torch.cat([states[n + 1][row, start:end].float().mean(0) for n in at]) for row, (start, end) in enumerate(spans)]
+    )
 
 
-def features(decoder: Any, texts: Ids, *, progress: str | None = None) -> np.ndarray:
-    """[texts, 2 * width]; a text is padded on the right, so that its own tokens are read as if it were alone."""
+def features(decoder: Any, texts: Ids, at: Sequence[int], *, progress: str | None = None) -> np.ndarray:
+    """[texts, len(at) * width]; a text is padded on the right, so that its own tokens are read as if it were alone."""
     import torch
 
-    found = np.zeros((len(texts), 2 * models.width(decoder)))
+    found = np.zeros((len(texts), len(at) * models.width(decoder)))
     for indices, ids, mask in models.padded(texts, BATCH_TOKENS, decoder.device, progress):
         with torch.no_grad():
-            found[indices] = pooled(decoder, ids, mask, [span(texts[i]) for i in indices]).cpu().numpy()
+            found[indices] = pooled(decoder, ids, mask, [span(texts[i]) for i in indices], at).cpu().numpy()
     return found
 
 
@@ -59,16 +65,18 @@ def tune(
     adapter: Path,
     layers: int,
     tuned: Sequence[int],
+    at: Sequence[int],
     epochs: int,
     weights: np.ndarray,
     threads: int,
     seed: int = 0,
     progress: str = "tune",
-) -> tuple[np.ndarray, np.ndarray]:
-    """LoRA of RANK on all linear maps of the layers `tuned`, and one linear layer on the pooled state at the output of the layer below `layers`.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """LoRA of RANK on all linear maps of the layers `tuned`, and one linear layer on the pooled states at the output of the layers `at`.
 
     targets: [texts, scores] in 0 to 1, learned by cross-entropy with soft targets; weights: [texts]. Saves the adapter (PEFT, safetensors);
-    returns the linear layer: weight [scores, 2 * width] and bias [scores]. One thread count and seed give the same bytes on one machine.
+    returns the linear layer: mean and scale of its input [inputs], weight [scores, inputs], bias [scores], inputs = len(at) * width.
+    One thread count and seed give the same bytes on one machine.
     """
     import torch
     from peft import LoraConfig, get_peft_model
@@ -82,10 +90,13 @@ def tune(
     lora = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=maps, layers_to_transform=list(tuned), task_type="CAUSAL_LM")
     wrapped = get_peft_model(model, lora)
     decoder = models.decoder(wrapped)
-    head = torch.nn.Linear(2 * models.width(model), targets.shape[1]).to(model.device)
+    head = torch.nn.Linear(len(at) * models.width(model), targets.shape[1]).to(model.device)
     torch.nn.init.zeros_(head.weight)
     learned = [p for p in wrapped.parameters() if p.requires_grad]
-    groups = [{"params": learned, "lr": LEARNING_RATE}, {"params": head.parameters(), "lr": LEARNING_RATE, "weight_decay": 0.1}]
+    groups = [
+        {"params": learned, "lr": LEARNING_RATE["adapter"]},
+        {"params": head.parameters(), "lr": LEARNING_RATE["head"]},
+    ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
     order = list(models.padded(texts, BATCH_TOKENS, model.device))
     steps = epochs * len(order)
@@ -94,13 +105,21 @@ def tune(
     )
     wanted, weight = (torch.tensor(array, dtype=torch.float32, device=model.device) for array in (targets, weights))
     rng = np.random.default_rng(seed)
+
+    def states(number: int) -> "Tensor":
+        indices, ids, mask = order[number]
+        with torch.autocast(model.device.type, torch.bfloat16):
+            return pooled(decoder, ids, mask, [span(texts[i]) for i in indices], at)
+
+    with torch.no_grad():
+        before = torch.cat([states(int(number)) for number in rng.permutation(len(order))[:SCALED_ON]])
+    mean, scale = before.mean(0), before.std(0).clamp_min(1e-3)
     with tqdm(total=steps, desc=progress, unit="step") as bar:
         for _ in range(epochs):
             for number in rng.permutation(len(order)):
-                indices, ids, mask = order[number]
-                with torch.autocast(model.device.type, torch.bfloat16):
-                    state = pooled(decoder, ids, mask, [span(texts[i]) for i in indices])
-                loss = binary_cross_entropy_with_logits(head(state), wanted[indices], reduction="none").sum(1)
+                indices = order[number][0]
+                logits = head((states(number) - mean) / scale)
+                loss = binary_cross_entropy_with_logits(logits, wanted[indices], reduction="none").sum(1)
                 (loss * weight[indices]).mean().backward()
                 torch.nn.utils.clip_grad_norm_([*learned, *head.parameters()], 1.0)
                 optimizer.step()
@@ -109,7 +128,8 @@ def tune(
                 bar.update(1)
                 bar.set_postfix(loss=f"{float(loss.detach().mean()):.2f}", refresh=False)
     save(wrapped, adapter)
-    return head.weight.detach().double().cpu().numpy(), head.bias.detach().double().cpu().numpy()
+    mean, scale, weight, bias = (part.detach().double().cpu().numpy() for part in (mean, scale, head.weight, head.bias))
+    return mean, scale, weight, bias
 
 
 def save(wrapped: Any, adapter: Path) -> None:

@@ -30,7 +30,7 @@
   const go = (to, fault = "") => {
     place = Math.max(0, Math.min(answers.length, to));
     const answer = answers[place];
-    $("card").hidden = $("reading").hidden = !answer;
+    $("card").hidden = $("reading").hidden = $("save").hidden = $("forward").hidden = !answer;
     $("end").hidden = Boolean(answer);
     $("fault").textContent = fault;
     if (!answer) {
@@ -113,7 +113,7 @@
   $("back").addEventListener("click", () => move(-1));
   $("forward").addEventListener("click", () => move(1));
   $("open-guide").addEventListener("click", () => $("guide").showModal());
-  $("guideline").textContent = guideline;
+  $("guideline").textContent = guideline.replace(/([^\n|])\n(?=[^\n|])/g, "$1 "); // a paragraph is one line, a table's row stays one
   $("progress").textContent = progress;
   go(place);
 })();
