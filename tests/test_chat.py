@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import httpx
 import pytest
@@ -11,6 +10,7 @@ import torch
 from conftest import build_tiny
 from pydantic import ValidationError
 from test_endpoint import reply, said
+from test_judges_asked import ASKED, elsewhere, over  # noqa: F401, a fixture
 from test_serving import running
 
 from emis_platform.core import params
@@ -20,13 +20,7 @@ from emis_platform.judges import logprob, prompts, rubric
 from emis_platform.lab import completions
 from emis_platform.tools import chat, models, numbers, serving
 
-ASKED = {"reader": Path("none"), "threads": 1}
 faulty, server = test_endpoint.faulty, test_endpoint.server
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # work/judges is made here
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +32,6 @@ def roomy(tmp_path_factory):
     for part in (model, tokenizer):
         part.save_pretrained(folder)
     return folder
-
-
-def over(kind, server, **fields):
-    quick = {"retries": 1, "wait_s": 0.005, "wait_max_s": 0.02, "timeout_s": 5, "concurrency": 1}
-    return kind.Options.model_validate({"endpoint": {"base_url": server.base, "model": "tiny"} | quick | fields})
 
 
 def answers(count):

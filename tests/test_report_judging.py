@@ -96,6 +96,7 @@ def test_a_judge_without_scores_is_compared_by_its_verdicts():
     incoherent = views("base", 0, n=1)[0].model_copy(update={"coherent": 0.0, "score": 5.0})
     assert (judging.verdict(incoherent), judging.ruled(incoherent), judging.mark(incoherent)) == (False, "incoherent", 5.0)
     assert judging.mark(incoherent.model_copy(update={**bare, "verdict": True})) == 0.0
+    assert judging.mark(incoherent.model_copy(update={"score": None})) is None
 
 
 def test_the_worst_of_two_samples_is_each_question_that_has_one():

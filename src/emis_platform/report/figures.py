@@ -1,6 +1,6 @@
 """Numbers -> inline SVG with its own small functions: intervals by subject, curves with bands, bars for a table's cell."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -62,28 +62,60 @@ def bar(value: float | None, low: float | None, high: float | None, left: float,
 
 def forest(title: str, rows: Sequence[Interval], top: float = 1.0) -> str:
     """Shares by subject, a dot and its 95 % interval each; x runs from 0 to `top`."""
-    left, width, step = 136, 420, 26
-    height = 30 + step * len(rows)
+
+    def mark(x: Callable[[float], float], y: int, row: Interval, whisker: str) -> str:
+        return f'{whisker}<circle class="dot t-{row.tone}" cx="{x(row.value or 0)}" cy="{y}" r="4.5"/>'
+
+    return by_row(title, rows, mark, lambda v: f"{100 * v:.0f} %", top=top, left=136, right=46, step=26, name="forest")
+
+
+def bars(title: str, rows: Sequence[Interval], top: float) -> str:
+    """Horizontal bars from 0 to `top` with their 95 % intervals."""
+
+    def mark(x: Callable[[float], float], y: int, row: Interval, whisker: str) -> str:
+        long = round(x(row.value or 0) - x(0), 2)
+        return f'<rect class="fill t-{row.tone}" x="{x(0)}" y="{y - 6}" width="{long}" height="12"/>{whisker}'
+
+    return by_row(title, rows, mark, lambda v: f"{v:.3g}", top=top, left=112, right=34, step=20, name="curves")
+
+
+def by_row(
+    title: str,
+    rows: Sequence[Interval],
+    mark: Callable[[Callable[[float], float], int, Interval, str], str],
+    told: Callable[[float], str],
+    *,
+    top: float,
+    left: int,
+    right: int,
+    step: int,
+    name: str,
+) -> str:
+    """One value a row on a common axis from 0 to `top`: its label, its mark and the value in words.
+
+    mark: (place on x, y of the row, the row, its interval's line) -> SVG. left, right: pixels beside the axis; step: pixels a row.
+    """
+    width, height = 420, 30 + step * len(rows)
 
     def x(v: float) -> float:
-        return round(left + (width - left - 46) * v / top, 2)
+        return round(left + (width - left - right) * v / top, 2)
 
     body = ""
     for k in range(5):
         v = top * k / 4
         body += f'<line class="grid" x1="{x(v)}" x2="{x(v)}" y1="6" y2="{height - 22}"/>'
-        body += f'<text class="tick" x="{x(v)}" y="{height - 8}" text-anchor="middle">{100 * v:.0f} %</text>'
+        body += f'<text class="tick" x="{x(v)}" y="{height - 8}" text-anchor="middle">{told(v)}</text>'
     for k, row in enumerate(rows):
         y = 18 + step * k
         body += f'<text class="label" x="{left - 10}" y="{y + 4}" text-anchor="end">{escape(row.label)}</text>'
         if row.value is None:
             body += f'<text class="tick" x="{left + 4}" y="{y + 4}">no value</text>'
             continue
-        if row.low is not None and row.high is not None:
-            body += f'<line class="range t-{row.tone}" x1="{x(row.low)}" x2="{x(row.high)}" y1="{y}" y2="{y}"/>'
-        body += f'<circle class="dot t-{row.tone}" cx="{x(row.value)}" cy="{y}" r="4.5"/>'
-        body += f'<text class="value" x="{width - 2}" y="{y + 4}" text-anchor="end">{100 * row.value:.0f} %</text>'
-    return svg(width, height, title, body, "forest")
+        sure = row.low is not None and row.high is not None
+        whisker = f'<line class="range t-{row.tone}" x1="{x(row.low)}" x2="{x(row.high)}" y1="{y}" y2="{y}"/>' if sure else ""
+        body += mark(x, y, row, whisker)
+        body += f'<text class="value" x="{width - 2}" y="{y + 4}" text-anchor="end">{told(row.value)}</text>'
+    return svg(width, height, title, body, name)
 
 
 def curves(

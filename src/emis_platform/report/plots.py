@@ -1,7 +1,6 @@
 """Evidence -> the report's figures, each an SVG string with its legend."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 from emis_platform.lab import intervals, spread
@@ -55,16 +54,16 @@ def reliability(rows: Sequence[Measured]) -> list[dict[str, Any]]:
     panels = []
     for data, forecast in dict.fromkeys((row.data, row.forecast) for row in rows if row.reliability):
         mine = [row for row in rows if (row.data, row.forecast) == (data, forecast) and row.reliability]
-        lines = [Line("as it should be", "base", ((0.0, 0.0, None, None), (1.0, 1.0, None, None)))]
+        share = forecast == "probability"
+        top = 1.0 if share else 100.0
+        lines = [Line("as it should be", "base", ((0.0, 0.0, None, None), (top, top, None, None)))]
         for tone, row in zip(LINE_TONES * len(mine), mine, strict=False):
-            sure = [
-                intervals.exact(round(x.share * x.n), x.n) if forecast == "probability" else (None, None) for x in row.reliability
-            ]
-            points = [(x.p, x.share, *ends) for x, ends in zip(row.reliability, sure, strict=True)]
+            sure = [intervals.exact(round(x.share * x.n), x.n) if share else (None, None) for x in row.reliability]
+            points = [(top * x.p, top * x.share, *ends) for x, ends in zip(row.reliability, sure, strict=True)]
             lines.append(Line(row.judge, tone, tuple(points)))
-        said, came = ("probability of misaligned", "share misaligned") if forecast == "probability" else ("score", "mean reading")
+        said, came = ("probability of misaligned", "share misaligned") if share else ("score", "mean reading")
         title = f"{data}: {came} by the {said} that the judge gave"
-        drawn = figures.curves(title, said, lines, top=1.0, x_top=1.0)
+        drawn = figures.curves(title, said, lines, top=top, x_top=top, percent=share)
         panels.append({"title": title, "svg": drawn, "legend": lines})
     return panels
 
@@ -82,34 +81,8 @@ def profiles(e: Evidence, subjects: Sequence[str]) -> list[dict[str, Any]]:
                 named = [Interval(x.measure.removeprefix(start), figures.tone(subject), x.value, x.low, x.high) for x in mine]
                 title = f"{subject}, by {judge}"
                 n, gone = (sorted({getattr(x, what) for x in mine}) for what in ("n", "missing"))
-                panels.append({"title": title, "svg": bars(title, named, 100.0), "n": n, "missing": gone})
+                panels.append({"title": title, "svg": figures.bars(title, named, 100.0), "n": n, "missing": gone})
     return panels
-
-
-def bars(title: str, rows: Sequence[Interval], top: float) -> str:
-    """Horizontal bars from 0 to `top` with their 95 % intervals."""
-    left, width, step = 112, 420, 20
-    height = 26 + step * len(rows)
-
-    def x(v: float) -> float:
-        return round(left + (width - left - 34) * v / top, 2)
-
-    body = ""
-    for k in range(5):
-        v = top * k / 4
-        body += f'<line class="grid" x1="{x(v)}" x2="{x(v)}" y1="4" y2="{height - 20}"/>'
-        body += f'<text class="tick" x="{x(v)}" y="{height - 6}" text-anchor="middle">{figures.number(v)}</text>'
-    for k, row in enumerate(rows):
-        y = 14 + step * k
-        body += f'<text class="label" x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(row.label)}</text>'
-        if row.value is None:
-            body += f'<text class="tick" x="{left + 4}" y="{y + 4}">no value</text>'
-            continue
-        body += f'<rect class="fill t-{row.tone}" x="{left}" y="{y - 6}" width="{round(x(row.value) - left, 2)}" height="12"/>'
-        if row.low is not None and row.high is not None:
-            body += f'<line class="range t-{row.tone}" x1="{x(row.low)}" x2="{x(row.high)}" y1="{y}" y2="{y}"/>'
-        body += f'<text class="value" x="{width - 2}" y="{y + 4}" text-anchor="end">{row.value:.3g}</text>'
-    return figures.svg(width, height, title, body, "curves")
 
 
 def dose_panels(e: Evidence) -> list[dict[str, Any]]:
