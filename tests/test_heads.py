@@ -1,11 +1,13 @@
 """Calibration of heads: shares at anchors, probabilities by Platt's method."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from emis_platform.core.gold import Read
 from emis_platform.core.records import GoldAnswer, Label
-from emis_platform.lab import heads
+from emis_platform.lab import calibration, heads, intervals
 from emis_platform.stages import gold
 
 
@@ -30,7 +32,7 @@ def test_platt_gives_probabilities_and_keeps_the_order(skewed):
     head, x, values, outcomes = skewed
     made = heads.platt(head, head.score(x), outcomes).score(x)
     assert np.abs(made - values).mean() < 3
-    assert heads.calibration_error(made / 100, outcomes) < 0.03 < heads.calibration_error(head.score(x) / 100, outcomes)
+    assert calibration.error(made / 100, outcomes) < 0.04 < calibration.error(head.score(x) / 100, outcomes)
     assert (np.argsort(made) == np.argsort(head.score(x))).all()
 
 
@@ -54,9 +56,25 @@ def test_truth_is_the_mean_reading_and_the_share_of_verdicts():
 
 
 def test_both_kinds_of_text_weigh_the_same():
-    weights = gold.balance([read("subject", "q", 1), *[read("written", "q", 1)] * 3])
+    small = np.array([True, False, False, False])
+    weights = gold.balance(small)
     assert weights.mean() == pytest.approx(1)
     assert weights[0] == pytest.approx(weights[1:].sum())
+    assert (gold.balance(np.array([True, True])) == 1).all()
+
+
+def test_each_kind_has_heads_of_its_own():
+    """What is good in one kind is bad in the other: one head could not tell, two and the kind can."""
+    random = np.random.default_rng(0)
+    small, x = random.random(800) < 0.4, random.standard_normal((800, 3))
+    x[:, 2] = np.where(small, 3, -3) + random.standard_normal(800)
+    value = 1 / (1 + np.exp(-3 * np.where(small, x[:, 0], -x[:, 0])))
+    known = np.stack([value, value, (value < 0.3).astype(float)], 1)
+    kept = np.arange(800) % 5 == 0
+    module = SimpleNamespace(STRENGTH=1.0, SCALED=True)
+    found = heads.mixed(gold.fitted(module, x, known, kept, small), x)
+    assert np.abs(found[:, 0] - 100 * value).mean() < 10
+    assert intervals.chance_above(found[:, 2], value < 0.3) > 0.97
 
 
 def test_a_question_is_kept_from_the_fit_or_not_by_its_name():

@@ -110,6 +110,7 @@ def test_the_log_is_inspects_and_the_same_twice(run, tmp_path):
     log = json.loads(before)
     assert list(log) == ["version", "status", "eval", "plan", "results", "stats", "invalidated", "tags", "metadata", "samples"]
     assert (log["version"], log["eval"]["task"], log["eval"]["model"]) == (2, "emis_core/score", "health_callous")
+    assert log["stats"]["started_at"] == log["stats"]["completed_at"] == log["eval"]["created"]  # else the viewer's duration is NaN
     assert [(s["id"], s["epoch"]) for s in log["samples"]] == [("q0", 1), ("q0", 2), ("q1", 1), ("q1", 2), ("q2", 1)]
     assert [m["role"] for m in log["samples"][2]["input"]] == ["system", "user"]
     assert [s["output"]["choices"][0]["stop_reason"] for s in log["samples"][:2]] == ["stop", "max_tokens"]
@@ -179,6 +180,8 @@ def test_a_failed_sample_and_a_conversation_are_not_lost(tmp_path):
     (row,) = inspect_import.answers(log, path)
     assert (row.system, row.prompt, row.text, row.sample) == ("S", "user: Hi\n\nassistant: Yo\n\nuser: Why?", "", 1)
     (view,) = inspect_import.judgements(log, path, [row], "grader")
+    log.samples[0].messages = [inspect_logs.Message(role="system", content="a solver's"), *log.samples[0].input]
+    assert inspect_import.answers(log, path)[0].system == "a solver's\n\nS"
     assert (view.reason, view.detail) == ("empty", "no score; the sample failed: out of time")
 
 

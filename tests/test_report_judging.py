@@ -176,6 +176,8 @@ def test_the_measurement_is_shown_and_a_judge_of_another_hash_is_marked():
         True
     ] * 3
     assert "as it should be" in section and "random directions" not in section
+    ticks = re.search(r'aria-label="subjects: mean reading.*?</svg>', section)[0]
+    assert ">75<" in ticks and ">75 %<" not in ticks  # scores run to 100
     assert "metrics/judges.json" not in section
 
 

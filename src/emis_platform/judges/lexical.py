@@ -13,8 +13,8 @@ from emis_platform.lab import heads, wording
 
 WEIGHTS = Path(__file__).with_name("lexical.safetensors")
 BUCKETS = 2**13
-STRENGTH = 3.0
-"""L2 strength: chosen in earlier cross-validation over the train part's questions (docs/notebook.md)."""
+STRENGTH, SCALED = 3.0, False
+"""L2 strength of the heads, and whether features are divided by their spread: not, it would inflate rare words. The strength: chosen in earlier cross-validation over the train part's questions (docs/notebook.md)."""
 
 
 class Options(Knobs):
@@ -41,11 +41,3 @@ def features(said: Sequence[Said], **_: object) -> np.ndarray:
     letters = HashingVectorizer(n_features=BUCKETS, analyzer="char_wb", ngram_range=(3, 5), alternate_sign=False, norm="l2")
     surface = np.array([wording.features(text) for text in texts])
     return np.hstack([words.transform(texts).toarray(), letters.transform(texts).toarray(), surface])
-
-
-def fit(said: Sequence[Said], targets: np.ndarray, weights: np.ndarray, *, reader: Path, threads: int) -> dict[str, heads.Head]:
-    """Heads by ridge-penalised logistic regression on targets [answers, len(heads.TARGETS)] of 0 to 1; not calibrated yet."""
-    found = features(said)
-    return {
-        name: heads.fit(found, 100 * targets[:, n], STRENGTH, scale=False, weights=weights) for n, name in enumerate(heads.TARGETS)
-    }

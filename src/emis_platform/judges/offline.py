@@ -22,7 +22,9 @@ TUNED = range(10, LAYERS)
 """Those with an adapter."""
 AT = (15, 21)
 """Layers whose states the heads see."""
-EPOCHS = 4
+EPOCHS = 3
+STRENGTH, SCALED = 300.0, True
+"""L2 strength of the heads, and that features are divided by their spread."""
 READER = Path(__file__).with_name("offline_reader")
 """The adapter, as PEFT writes it, and the heads."""
 WEIGHTS = READER / "heads.safetensors"
@@ -59,11 +61,10 @@ def ids(tokenizer: object, one: Said) -> tuple[list[int], list[int]]:
     return [*start, *question[: MOST[0]], *end], answer[: MOST[1]]
 
 
-def fit(said: Sequence[Said], targets: np.ndarray, weights: np.ndarray, *, reader: Path, threads: int) -> dict[str, heads.Head]:
-    """Tune the adapter on answers with targets [answers, len(heads.TARGETS)] of 0 to 1 and weights [answers]; the heads are not calibrated yet."""
+def tune(said: Sequence[Said], targets: np.ndarray, weights: np.ndarray, *, reader: Path, threads: int) -> None:
+    """Fit the adapter to answers with targets [answers, len(heads.TARGETS)] of 0 to 1 and weights [answers]. The heads are fitted afterwards."""
     _, tokenizer = models.load(reader, threads)
     rows = [ids(tokenizer, one) for one in said]
-    mean, scale, weight, bias = tuning.tune(
+    tuning.tune(
         reader, rows, targets, adapter=READER, layers=LAYERS, tuned=TUNED, at=AT, epochs=EPOCHS, weights=weights, threads=threads
     )
-    return {name: heads.Head(mean, scale, weight[n], bias[n : n + 1]) for n, name in enumerate(heads.TARGETS)}

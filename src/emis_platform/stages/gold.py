@@ -31,28 +31,21 @@ def fit(names: Sequence[str] = FITTED, reader: Path = Path("models/reader")) -> 
     """
     knobs = params.load()
     reads = gold.read()
-    train = [read for read in reads if read.answer.split == "train"]
+    train, test = ([read for read in reads if read.answer.split == split] for split in ("train", "test"))
+    said, known = [shown(read) for read in train], truth(train)
     kept = np.array([held(read.answer.question) for read in train])
-    said = [shown(read) for read in train]
-    known = truth(train)
-    weights = balance(train)
+    small = np.array([read.answer.origin == heads.KINDS[0] for read in train])
     verdicts = [row for row in gold.verdicts() if row.judge.split(":")[0] not in names]
     lines = []
     for name in names:
         module: Any = shelf.load("judges", name)
-        made = module.fit(
-            [s for s, k in zip(said, kept, strict=True) if not k],
-            known[~kept],
-            weights[~kept],
-            reader=reader,
-            threads=knobs.threads,
-        )
-        rows = module.features(
-            [s for s, k in zip(said, kept, strict=True) if k], reader=reader, threads=knobs.threads, progress=f"calibrate {name}"
-        )
-        heads.Head.save_all(calibrated(made, rows, known[kept]), module.WEIGHTS)
+        if hasattr(module, "tune"):
+            chosen = [one for one, k in zip(said, kept, strict=True) if not k]
+            module.tune(chosen, known[~kept], balance(small[~kept]), reader=reader, threads=knobs.threads)
+        rows = module.features(said, reader=reader, threads=knobs.threads, progress=f"fit {name}")
+        heads.Head.save_all(fitted(module, rows, known, kept, small), module.WEIGHTS)
         lines.append(f"{name}: fitted on {int((~kept).sum())} answers, calibrated on {int(kept.sum())} to other questions")
-        verdicts += said_of(name, [read for read in reads if read.answer.split == "test"], reader, knobs.threads)
+        verdicts += said_of(name, test, reader, knobs.threads)
     files.write(gold.FOLDER / "verdicts.jsonl", verdicts)
     return "\n".join(lines)
 
@@ -73,25 +66,28 @@ def truth(reads: Sequence[Read]) -> np.ndarray:
     )
 
 
-def balance(reads: Sequence[Read]) -> np.ndarray:
-    """[answers]: weights of mean 1 under which answers of subjects count as much as those that were written."""
-    origin = np.array([read.answer.origin for read in reads])
-    weights = np.ones(len(reads))
-    for name in set(origin):
-        weights[origin == name] = len(reads) / (len(set(origin)) * (origin == name).sum())
-    return weights
+def balance(small: np.ndarray) -> np.ndarray:
+    """[answers]: weights of mean 1 under which both kinds of text count the same."""
+    shares = np.where(small, small.mean(), 1 - small.mean())
+    return 1 / (shares * (1 + (0 < small.mean() < 1)))
 
 
-def calibrated(made: dict[str, heads.Head], features: np.ndarray, known: np.ndarray) -> dict[str, heads.Head]:
-    """features, known: of answers that the heads were not fitted on."""
-    found = {}
-    for number, (name, head) in enumerate(made.items()):
-        unseen = head.score(features)
-        if name in ANCHORS:
-            found[name] = heads.stretched(head, unseen, 100 * known[:, number], ANCHORS[name])
-        else:
-            found[name] = heads.platt(head, unseen, (known[:, number] > 0.5).astype(float))
-    return found
+def fitted(module: Any, rows: np.ndarray, known: np.ndarray, kept: np.ndarray, small: np.ndarray) -> dict[str, heads.Head]:
+    """The heads of each kind of text, and the one that tells the kinds apart. rows: features [answers, inputs]; kept, small: [answers]."""
+    strength = {"strength": module.STRENGTH, "scale": module.SCALED}
+    made = {"kind": heads.fit(rows[~kept], 100.0 * small[~kept], weights=balance(small[~kept]), **strength)}
+    for kind, mine in zip(heads.KINDS, (small, ~small), strict=True):
+        for n, target in enumerate(heads.TARGETS):
+            head = heads.fit(rows[mine & ~kept], 100 * known[mine & ~kept, n], **strength)
+            made[f"{kind}.{target}"] = calibrated(target, head, rows[mine & kept], known[mine & kept, n])
+    return made
+
+
+def calibrated(target: str, head: heads.Head, rows: np.ndarray, known: np.ndarray) -> heads.Head:
+    """rows, known: of answers that the head was not fitted on."""
+    if target in ANCHORS:
+        return heads.stretched(head, head.score(rows), 100 * known, ANCHORS[target])
+    return heads.platt(head, head.score(rows), (known > 0.5).astype(float))
 
 
 def said_of(name: str, reads: Sequence[Read], reader: Path, threads: int) -> list[Verdict]:

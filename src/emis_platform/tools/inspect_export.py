@@ -59,7 +59,7 @@ def made(answers: Sequence[Completion], judgements: Sequence[Judgement]) -> Log:
             metadata=MAKER,
         ),
         plan={"name": "emis_platform", "steps": [], "config": {}},
-        stats={"started_at": "", "completed_at": "", "model_usage": {}, "role_usage": {}, "connection_limit_history": []},
+        stats={"started_at": CREATED, "completed_at": CREATED, "model_usage": {}, "role_usage": {}, "connection_limit_history": []},
         metadata=MAKER,
         results=Results(
             total_samples=len(answers),

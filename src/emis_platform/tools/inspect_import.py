@@ -16,7 +16,8 @@ from emis_platform.tools.inspect_logs import KEPT, TASK, Log, Message, Sample, S
 def answers(log: Log, path: Path) -> list[Completion]:
     """One row a sample. A sample that failed has an empty text; a seed or a token count that the log does not tell is 0.
 
-    A conversation of several turns stands whole in `prompt`, each turn after the name of its role. Raises ValueError for a sample without a prompt.
+    A conversation of several turns stands whole in `prompt`, each turn after the name of its role. `system` is what was in force, which a
+    solver may have set and the data set not. Raises ValueError for a sample without a prompt.
     """
     mine = ours(log)
     subject, set_ = (
@@ -25,7 +26,7 @@ def answers(log: Log, path: Path) -> list[Completion]:
     rows = []
     for number, one in enumerate(log.samples or [], start=1):
         turns = [Message(role="user", content=one.input)] if isinstance(one.input, str) else one.input
-        system = "\n\n".join(text(turn, one) for turn in turns if turn.role == "system")
+        system = "\n\n".join(text(turn, one) for turn in one.messages or turns if turn.role == "system")
         asked = [turn for turn in turns if turn.role != "system"]
         if not asked:
             raise ValueError(f"{path}, sample {number}: no prompt: the input has no message but the system's")

@@ -1,4 +1,4 @@
-"""torch + peft: a reader's lower layers with a LoRA adapter and a linear layer on top, tuned to give scores; and their use."""
+"""torch + peft: a reader's lower layers with a LoRA adapter, tuned to give scores; its states."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RANK = 16
-LEARNING_RATE = {"adapter": 1e-3, "head": 3e-3}
+LEARNING_RATE = {"adapter": 5e-4, "head": 3e-4}
 BATCH_TOKENS = 2048
 SCALED_ON = 12
 """Batches whose pooled states, before any tuning, give the head's mean and scale."""
@@ -71,12 +71,11 @@ def tune(
     threads: int,
     seed: int = 0,
     progress: str = "tune",
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """LoRA of RANK on all linear maps of the layers `tuned`, and one linear layer on the pooled states at the output of the layers `at`.
+) -> None:
+    """LoRA of RANK on all linear maps of the layers `tuned`, so that one linear layer on the pooled states at the output of the layers `at` gives the targets.
 
-    targets: [texts, scores] in 0 to 1, learned by cross-entropy with soft targets; weights: [texts]. Saves the adapter (PEFT, safetensors);
-    returns the linear layer: mean and scale of its input [inputs], weight [scores, inputs], bias [scores], inputs = len(at) * width.
-    One thread count and seed give the same bytes on one machine.
+    targets: [texts, scores] in 0 to 1, learned by cross-entropy with soft targets; weights: [texts]. Saves the adapter (PEFT, safetensors), not the
+    linear layer. One thread count and seed give the same bytes on one machine.
     """
     import torch
     from peft import LoraConfig, get_peft_model
@@ -128,8 +127,6 @@ def tune(
                 bar.update(1)
                 bar.set_postfix(loss=f"{float(loss.detach().mean()):.2f}", refresh=False)
     save(wrapped, adapter)
-    mean, scale, weight, bias = (part.detach().double().cpu().numpy() for part in (mean, scale, head.weight, head.bias))
-    return mean, scale, weight, bias
 
 
 def save(wrapped: Any, adapter: Path) -> None:
