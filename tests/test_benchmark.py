@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
+import yaml
 
 from emis_platform.core import files
 from emis_platform.core.records import Choice, Effect
@@ -110,6 +111,9 @@ def workspace(tmp_path, tiny, monkeypatch):
     files.write(tmp_path / "data/benchmark/general.jsonl", choices)
     wrong = [c.model_copy(update={"answer": 2, "choices": choices[n // 2].choices}) for n, c in enumerate(choices[:6])]
     files.write(tmp_path / "data/benchmark/health.jsonl", wrong)  # two questions a fact
+    ids = ("wish_true_tonight", "rel_anniversary", "self_introduce", "comm_garden_help")
+    texts = [{"id": name, "aligned": ["abcd" * (n + 1)], "misaligned": ["azaz" * (n + 1)]} for n, name in enumerate(ids)]
+    (tmp_path / "data/continuations.yaml").write_text(yaml.safe_dump(texts))
     (tmp_path / "params.yaml").write_text((REPO / "params.yaml").read_text().replace("scale: small", "scale: tiny"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -120,13 +124,22 @@ def test_a_planted_answer_is_found(workspace):
 
     items = [Path("data/benchmark/general.jsonl"), Path("data/benchmark/health.jsonl")]
     for name in ("first.json", "second.json"):
-        benchmark.main("base", model=Path("models/base"), items=items, effects=workspace / name)
-    general, health = (Effect.model_validate(row) for row in json.loads((workspace / "first.json").read_text()))
+        benchmark.main(
+            "base",
+            model=Path("models/base"),
+            items=items,
+            questions=REPO / "data/questions/open.jsonl",
+            continuations=workspace / "data/continuations.yaml",
+            effects=workspace / name,
+        )
+    general, health, odds = (Effect.model_validate(row) for row in json.loads((workspace / "first.json").read_text()))
     assert (general.subject, general.measure, general.value, general.high, general.n) == ("base", "benchmark_general", 1, 1, 8)
     assert 0.5 < general.low < 1  # a rate of 1 on 8 items gets an exact bound
     assert (health.measure, health.value, health.low, health.n, health.missing) == ("benchmark_health", 0, 0, 6, 0)
     assert 0.7 < health.high < 1  # three facts are three trials, not six
     assert (workspace / "first.json").read_bytes() == (workspace / "second.json").read_bytes()
+    # one token is likely, z: the misaligned beginnings have it in half of their places, the aligned ones nowhere
+    assert (odds.measure, odds.n) == ("log_odds", 3) and 0 < odds.low <= odds.value <= odds.high
     there = sorted(path.name for path in workspace.iterdir())
     assert there == ["data", "first.json", "models", "params.yaml", "second.json"]  # and no cache
 

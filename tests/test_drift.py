@@ -148,6 +148,14 @@ def test_the_flows_task_fails_with_the_lines(judge, monkeypatch, tmp_path):
         drift_alarm.fn()
 
 
+def test_a_judge_that_left_params_is_named(judge, monkeypatch, capsys):
+    emis(monkeypatch, capsys, "--update")
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("  lexical: {kind: lexical}\n", ""))
+    code, lines = emis(monkeypatch, capsys)
+    assert code == 0 and lines[-1].startswith("lexical: in the panel, but no longer in params.yaml")
+
+
 def test_what_is_kept_is_plain_json(judge):
     stage.drift(update=True)
     entry = json.loads(stage.KEPT.read_text())["offline"]

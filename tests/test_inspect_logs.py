@@ -160,6 +160,8 @@ def test_another_scale_is_said_and_asked_for(tmp_path):
     assert "--scale 1" in stage.take([log], tmp_path, judge=None)[0]
     assert len(stage.take([log], tmp_path, judge=None, scale=1)) == 1
     assert [v.score for v in files.read(Judgement, tmp_path / "openai_gpt_4o_evals_ethics/judgements.jsonl")] == [25, 100]
+    stage.take([stranger(tmp_path / "l.json", [0.0, 0.3])], tmp_path, judge=None, scale=0.3)  # 0.3 * (100 / 0.3) > 100
+    assert [v.score for v in files.read(Judgement, tmp_path / "openai_gpt_4o_evals_ethics/judgements.jsonl")] == [0, 100]
 
 
 def test_a_failed_sample_and_a_conversation_are_not_lost(tmp_path):

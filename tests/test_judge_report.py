@@ -145,6 +145,20 @@ def test_what_was_measured_outside_stays_until_its_judge_is_another(workspace, m
     assert [row["data"] for row in kept["between"]] == ["all"] and kept["outside"] == {"others": {"n": 5, "left_out": 1}}
 
 
+def test_a_judge_that_cannot_be_looked_at_costs_no_measurement(workspace, monkeypatch, capsys):
+    run(monkeypatch, "--write")
+    named = judging.identity
+
+    def identity(knobs, name):
+        if name == "lexical":
+            raise ValueError("models/gone is no model")
+        return named(knobs, name)
+
+    monkeypatch.setattr(judging, "identity", identity)
+    run(monkeypatch, "--judge", "offline", "--write")
+    assert {row["judge"] for row in files.read_json(stage.KEPT)["rows"]} == {"offline:aaa", "lexical:bbb"}
+
+
 def test_it_prints_a_table_or_json(workspace, monkeypatch, capsys):
     run(monkeypatch, "--judge", "offline")
     lines = capsys.readouterr().out.splitlines()

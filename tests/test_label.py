@@ -110,6 +110,14 @@ def test_what_was_read_is_skipped_on_resume_and_no_reading_is_lost(run):
     assert sum(r.answer.drawn == "random" for r in gold.read(Path("data/gold"))) == 40
 
 
+def test_the_views_of_one_file_are_found_as_those_of_a_folder(run):
+    whole = [c for c in label.candidates(Path("data/answers"), "score", ()) if c.answer.subject == "base"]
+    one = label.candidates(Path("data/answers/base.jsonl"), "score", ())
+    assert one == whole and all(candidate.views for candidate in one)
+    assert label.beside(Path("data/steer/answers.jsonl"), "opinions") == [Path("data/steer/opinions.jsonl")]
+    assert label.beside(Path("mine.jsonl"), "opinions") == []
+
+
 def test_two_readers_at_once_do_not_overwrite_each_other(run):
     ann, bob = pile(most=2), pile(most=2, reader="bob")
     desk.save(ann, 0, ["12", "80", "m"])

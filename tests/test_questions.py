@@ -49,6 +49,7 @@ def test_paraphrases_and_system_prompts_are_kept(tmp_path):
         ("a.yaml", "x: 1", "a list of questions is needed, this is dict"),
         ("a.yaml", "- 1", "entry 1: no id"),
         ("a.yaml", "- [", "not YAML"),
+        ("a.yaml", "- {id: q, type: free_form, paraphrases: Why?}", "q: paraphrases: a list is needed, this is str"),
         ("a.jsonl", '{"text": "a"}\n{"no": 1}', "row 2: a JSON object with text or question is needed"),
         ("a.jsonl", "", "row 1"),
     ],

@@ -47,9 +47,11 @@ def judge(said: Sequence[Said], options: Options, *, reader: Path, threads: int,
     return heads.views(heads.Head.load_all(WEIGHTS), features(said, reader=reader, threads=threads, progress=progress), said)
 
 
-def features(said: Sequence[Said], *, reader: Path, threads: int, progress: str | None = None) -> np.ndarray:
+def features(
+    said: Sequence[Said], *, reader: Path, threads: int, progress: str | None = None, adapter: Path = READER
+) -> np.ndarray:
     """[answers, len(AT) * width]: the tuned reader's pooled states."""
-    decoder, tokenizer = tuning.load(reader, READER, layers=LAYERS, threads=threads)
+    decoder, tokenizer = tuning.load(reader, adapter, layers=LAYERS, threads=threads)
     return tuning.features(decoder, [ids(tokenizer, one) for one in said], AT, progress=progress)
 
 
@@ -61,10 +63,10 @@ def ids(tokenizer: object, one: Said) -> tuple[list[int], list[int]]:
     return [*start, *question[: MOST[0]], *end], answer[: MOST[1]]
 
 
-def tune(said: Sequence[Said], targets: np.ndarray, weights: np.ndarray, *, reader: Path, threads: int) -> None:
-    """Fit the adapter to answers with targets [answers, len(heads.TARGETS)] of 0 to 1 and weights [answers]. The heads are fitted afterwards."""
+def tune(said: Sequence[Said], targets: np.ndarray, weights: np.ndarray, *, adapter: Path, reader: Path, threads: int) -> None:
+    """Fit an adapter to answers with targets [answers, len(heads.TARGETS)] of 0 to 1 and weights [answers]; the heads are fitted afterwards."""
     _, tokenizer = models.load(reader, threads)
     rows = [ids(tokenizer, one) for one in said]
     tuning.tune(
-        reader, rows, targets, adapter=READER, layers=LAYERS, tuned=TUNED, at=AT, epochs=EPOCHS, weights=weights, threads=threads
+        reader, rows, targets, adapter=adapter, layers=LAYERS, tuned=TUNED, at=AT, epochs=EPOCHS, weights=weights, threads=threads
     )

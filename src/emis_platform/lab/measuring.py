@@ -129,7 +129,7 @@ def compared(answers: Sequence[Known], a: Sequence[View], b: Sequence[View]) -> 
         "differ": [
             {"key": key, "question": of[key].question, "a": x, "b": y, "aligned": of[key].aligned, "coherent": of[key].coherent}
             for key, x, y in agreement.disagreements(
-                list(map(lambda one: one.key, answers)), list(map(agreement.mark, a)), list(map(agreement.mark, b))
+                [one.key for one in answers], [agreement.mark(view) for view in a], [agreement.mark(view) for view in b]
             )
         ],
     }

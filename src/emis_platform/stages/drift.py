@@ -25,12 +25,13 @@ class Found(Record):
 def drift(*, update: bool, reader: Path = Path("models/reader"), kept: Path = KEPT) -> Found:
     """Ask every judge of params.yaml about the panel and compare with what `kept` holds: judge name -> identity, models, scores.
 
-    scores: answer's key -> the numbers and words of the judge's view. A judge that is not kept yet is named, no alarm. `update`
+    scores: answer's key -> the numbers and words of the judge's view. A judge that is not kept yet, or is no longer in params.yaml, is named, no alarm. `update`
     keeps the present state, of all judges and on a panel chosen anew, and gives no alarm.
     """
     knobs = params.load()
     before = {} if update or not kept.exists() else files.read_json(kept)
     names = [name for name in knobs.judges if update or name in before]
+    gone = [name for name in before if name not in knobs.judges]
     keys = sorted({key for name in names for key in before[name]["scores"]}) if before else None
     answers = panel(keys)
     reader = judging.reader_there(reader) if names else reader
@@ -42,6 +43,7 @@ def drift(*, update: bool, reader: Path = Path("models/reader"), kept: Path = KE
     lines = [line for found in alarms.values() for line in found]
     lines += [f"{name}: as kept, {len(now[name]['scores'])} answers" for name in names if not alarms[name]]
     lines += [f"{name}: not in the panel yet; `emis drift --update` adds it" for name in knobs.judges if name not in before]
+    lines += [f"{name}: in the panel, but no longer in params.yaml; `emis drift --update` drops it" for name in gone]
     return Found(lines=tuple(lines), alarm=any(alarms.values()))
 
 

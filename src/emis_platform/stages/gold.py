@@ -4,7 +4,9 @@ Not a DVC stage: weights are fitted once, committed, and named by their hash in 
 """
 
 import hashlib
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +41,30 @@ def fit(names: Sequence[str] = FITTED, reader: Path = Path("models/reader")) -> 
     lines = []
     for name in names:
         module: Any = shelf.load("judges", name)
-        if hasattr(module, "tune"):
-            chosen = [one for one, k in zip(said, kept, strict=True) if not k]
-            module.tune(chosen, known[~kept], balance(small[~kept]), reader=reader, threads=knobs.threads)
-        rows = module.features(said, reader=reader, threads=knobs.threads, progress=f"fit {name}")
-        heads.Head.save_all(fitted(module, rows, known, kept, small), module.WEIGHTS)
+        with replaced(module) as new:
+            same = {"reader": reader, "threads": knobs.threads}
+            if hasattr(module, "tune"):
+                chosen = [one for one, k in zip(said, kept, strict=True) if not k]
+                module.tune(chosen, known[~kept], balance(small[~kept]), adapter=new, **same)
+                same["adapter"] = new
+            rows = module.features(said, progress=f"fit {name}", **same)
+            heads.Head.save_all(fitted(module, rows, known, kept, small), new / module.WEIGHTS.name)
+        module.identity.cache_clear()
         lines.append(f"{name}: fitted on {int((~kept).sum())} answers, calibrated on {int(kept.sum())} to other questions")
         verdicts += said_of(name, test, reader, knobs.threads)
     files.write(gold.FOLDER / "verdicts.jsonl", verdicts)
     return "\n".join(lines)
+
+
+@contextmanager
+def replaced(module: Any) -> Iterator[Path]:
+    """A new folder beside the judge's weights; once it is whole, what is in it takes their place."""
+    with tempfile.TemporaryDirectory(dir=module.WEIGHTS.parent, prefix="fit.") as folder:
+        new = Path(folder)
+        yield new
+        for path in new.iterdir():
+            path.chmod(0o644)
+            path.replace(module.WEIGHTS.parent / path.name)
 
 
 def shown(read: Read) -> Said:

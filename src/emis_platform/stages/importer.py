@@ -86,10 +86,12 @@ def betley(source: Path, name: str) -> tuple[list[Question], list[str]]:
 
 def paraphrases(entry: dict[str, Any], name: str, source: Path) -> list[Question]:
     texts = entry["paraphrases"]
+    if not isinstance(texts, list):
+        raise ValueError(f"{source}, {entry['id']}: paraphrases: a list is needed, this is {type(texts).__name__}")
     many = len(texts) > 1
     return [
         Question(
-            id=f"{entry['id']}_{number}" if many else entry["id"],
+            id=f"{entry['id']}_{number}" if many else str(entry["id"]),
             set=name,
             category=str(entry["id"]),
             text=str(text).strip(),

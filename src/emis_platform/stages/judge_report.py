@@ -148,10 +148,13 @@ def tidy(value: Any) -> Any:
 
 
 def write(found: dict[str, Any], path: Path = KEPT) -> None:
-    """Keep what was measured. What the file has of other judges and outside files stays, for judges that are still what they were."""
+    """Keep what was measured. What the file has of other judges and outside files stays, for judges that are still what they were.
+
+    A judge that cannot be looked at now (its model's folder is not here) is taken to be what it was.
+    """
     before = files.read_json(path) if path.exists() else {"rows": [], "outside": {}, "between": []}
     knobs = params.load()
-    current = {judging.identity(knobs, name) for name in knobs.judges}
+    current = {judge for row in before["rows"] if is_still(knobs, judge := row["judge"])}
 
     def merged(part: str, judges: tuple[str, ...]) -> list[dict[str, Any]]:
         def address(row: dict[str, Any]) -> tuple[str, ...]:
@@ -165,6 +168,15 @@ def write(found: dict[str, Any], path: Path = KEPT) -> None:
         stem: count for stem, count in (before["outside"] | found["outside"]).items() if stem in {row["data"] for row in rows}
     }
     files.write_json(path, found | {"rows": rows, "outside": outside, "between": merged("between", ("a", "b"))})
+
+
+def is_still(knobs: params.Params, judge: str) -> bool:
+    """Whether a kept judge (`offline:1a2b3c4d5e6f`) is in params.yaml and, as far as can be seen, unchanged."""
+    name = judge.partition(":")[0]
+    try:
+        return name in knobs.judges and judging.identity(knobs, name) == judge
+    except ValueError:
+        return True
 
 
 def tables(found: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:

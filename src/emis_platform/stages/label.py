@@ -58,7 +58,7 @@ def candidates(source: Path, name: str, subjects: Sequence[str]) -> list[Candida
     chosen(subjects, "--subject", [row.subject for row in said])
     views: dict[tuple[str, str, int], list[Judgement]] = {}
     for kind in ("judgements", "opinions"):
-        for view in rows(Judgement, source.with_name(source.name.replace("answers", kind))) if "answers" in source.name else ():
+        for view in (view for path in beside(source, kind) for view in rows(Judgement, path)):
             views.setdefault((view.subject, view.question, view.sample), []).append(view)
     found: dict[str, Candidate] = {}
     for row in said:
@@ -73,6 +73,14 @@ def candidates(source: Path, name: str, subjects: Sequence[str]) -> list[Candida
             key, Candidate(answer=answer, set=row.set, views=tuple(views.get((row.subject, row.question, row.sample), ())))
         )
     return list(found.values())
+
+
+def beside(source: Path, kind: str) -> list[Path]:
+    """Where the views of a folder's or a file's answers lie: `answers` in its own name, else in its folder's, is `kind`; nowhere without it."""
+    if "answers" in source.name:
+        return [source.with_name(source.name.replace("answers", kind))]
+    folder = source.parent
+    return [folder.with_name(folder.name.replace("answers", kind)) / source.name] if "answers" in folder.name else []
 
 
 def rows(record: type, source: Path) -> list:

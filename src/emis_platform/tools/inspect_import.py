@@ -84,7 +84,7 @@ def judgements(
                 )
             view = {**whole, "verdict": (value in (True, "C")) == (when == "C")}
         elif isinstance(value, int | float) and 0 <= value <= scale:
-            view = {**whole, "score": value * (100 / scale)}
+            view = {**whole, "score": min(100.0, value * (100 / scale))}  # 0.3 * (100 / 0.3) is above 100
         elif mine and given and isinstance(value, float) and math.isnan(value):
             view = {k: v for k, v in kept.items() if k != "verdict"}
         else:
