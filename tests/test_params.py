@@ -50,6 +50,17 @@ def test_the_shipped_params_are_sound():
         ("judges.offline.kind", "ofline", "judges.offline.kind: no judges/ofline.py (did you mean offline?)"),
         ("judges.offline.options", {"weights": 1}, "judges.offline.options: no key weights"),
         ("judges", {}, "judge: no offline; there is: "),
+        (
+            "judges.own",
+            {"kind": "rubric", "options": {"model": "models/health_callous"}},
+            "judges.own.options: the judge 'models/health_callous' is a subject of this run; a model may not judge itself",
+        ),
+        ("judges.own", {"kind": "logprob", "options": {"model": "models/reader"}}, "the judge 'models/reader' is a subject"),
+        (
+            "judges.own",
+            {"kind": "rubric", "options": {"endpoint": {"base_url": "http://127.0.0.1:1/v1", "model": "base"}}},
+            "the judge 'base' is a subject of this run",
+        ),
         ("judge", "lexcal", "judge: no lexcal (did you mean lexical?)"),
         ("domains", ["health", "finanse"], "domains: no domains/finanse.yaml (did you mean finance?)"),
         ("diff.layer", -1, "diff.layer: Input should be greater than or equal to 0, this is -1"),
