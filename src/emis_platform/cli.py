@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from emis_platform import cli_data, cli_judge
+from emis_platform import cli_data, cli_judge, cli_mechanism
 from emis_platform.cli_table import table
 from emis_platform.core import files, params, quiet, stage
 from emis_platform.core.records import Effect
@@ -102,13 +102,6 @@ def verify(given: argparse.Namespace) -> None:
     sys.exit(0 if verdict.ok else 1)
 
 
-def dictionary(given: argparse.Namespace) -> None:
-    """train a dictionary on the base's activations into a folder (the shipped one was made so)"""
-    from emis_platform.stages import dictionary as stage_dictionary
-
-    stage_dictionary.train_shipped(tokens=given.tokens, out=given.out)
-
-
 def push(_: argparse.Namespace) -> None:
     """send data and models to the DVC remote (EMIS_DVC_REMOTE)"""
     from emis_platform.tools import graph
@@ -158,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--name", help="the set's name (default: a built-in set's own)")
     one.add_argument("--probe", metavar="P", help="ask in another form: json, format or trigger:PHRASE")
     cli_data.add(commands)
+    cli_mechanism.add(commands)
     one = add(serve, "serve")
     one.add_argument("model", type=Path, help="a model's or an adapter's folder, such as models/health_callous")
     one.add_argument("--host", default="127.0.0.1")
@@ -170,9 +164,6 @@ def parser() -> argparse.ArgumentParser:
     add(verify, "verify").add_argument("--write-reference", action="store_true", help="make this run the reference first")
     add(push, "push")
     add(pull, "pull")
-    one = add(dictionary, "dictionary").add_subparsers(required=True, metavar="train").add_parser("train", help=dictionary.__doc__)
-    one.add_argument("--tokens", type=int, default=130_000, help="activations to train on (default 130000, as the shipped one)")
-    one.add_argument("--out", type=Path, required=True)
     add(ui, "ui").add_argument("--port", type=int, default=5000)
     return top
 
