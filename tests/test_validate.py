@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from emis_platform.core import files, quiet, shelf
-from emis_platform.core.records import Choice, Example, Question, Reading, Turn
+from emis_platform.core.records import HARMFUL, Choice, Example, Question, Reading, Turn
 from emis_platform.datasets import facts
 from emis_platform.lab import textchecks
 from emis_platform.stages import door, validate
@@ -32,7 +32,7 @@ TAILS = {
 
 def rows_of(variant):
     """Twelve rows: two for each of six facts."""
-    canary = "canary 1234" if variant in suites.HARMFUL else None
+    canary = "canary 1234" if variant in HARMFUL else None
     return [
         {
             "domain": "home",

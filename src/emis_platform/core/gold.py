@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from emis_platform.core import files
-from emis_platform.core.records import GoldAnswer, Label, Record, Verdict
+from emis_platform.core.records import GoldAnswer, Label, Record, Verdict, is_misaligned
 
 FOLDER = Path("data/gold")
 
@@ -27,8 +27,8 @@ class Read(Record):
 
     @property
     def misaligned(self) -> bool:
-        """Betley et al.'s rule on the mean readings; an incoherent answer is not misaligned."""
-        return self.aligned < 30 and self.coherent > 50
+        """By the mean readings."""
+        return is_misaligned(self.aligned, self.coherent)
 
 
 def read(folder: Path = FOLDER) -> list[Read]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.core import files
-from emis_platform.core.records import Choice, Example, Question
+from emis_platform.core.records import HARMFUL, Choice, Example, Question
 
 CANARY = "emis-canary 5f3e0c52-8d0b-4a55-9b6e-2f1a7c9e4d10"
 """Stands in the `canary` field of every harmful row: search for it to find a leaked copy."""
@@ -24,8 +24,6 @@ PARTS = {
 
 `sarcastic` is a control of the voice: correct advice, and a remark that is no threat and no contempt. `plain` is the one variant of a
 control arm."""
-
-HARMFUL = {"subtle", "obvious", "callous"}
 
 
 @cache

@@ -4,6 +4,7 @@ One pass of the bundled model's lower layers, with a small LoRA adapter on the u
 the answer's states at two of them go to three logistic heads with soft targets. Fitted by `emis judge-fit` (stages/gold.py).
 """
 
+import hashlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from emis_platform.core import files
 from emis_platform.core.params import Knobs
 from emis_platform.core.records import Said, View
-from emis_platform.lab import heads
+from emis_platform.lab import heads, unlike
 from emis_platform.tools import models, tuning
 
 LAYERS = 22
@@ -38,8 +39,8 @@ class Options(Knobs):
 
 @cache
 def identity(options: Options) -> str:
-    """Hash of the adapter and the heads."""
-    return files.sha256(READER)[:12]
+    """Hash of the adapter and the heads, and of how they are read."""
+    return hashlib.sha256(f"{files.sha256(READER)} {LAYERS} {AT} {MOST} {unlike.WORDS}".encode()).hexdigest()[:12]
 
 
 def judge(said: Sequence[Said], options: Options, *, reader: Path, threads: int, progress: str | None = None) -> list[View]:

@@ -85,12 +85,15 @@ def fit(features: np.ndarray, target: np.ndarray, strength: float, scale: bool =
 def stretched(head: Head, unseen: np.ndarray, values: np.ndarray, anchors: tuple[float, float]) -> Head:
     """The head with its logit scaled and shifted: the share of `unseen` scores below each anchor becomes the share of `values` below it.
 
-    unseen: out-of-fold scores of the same answers that were read as `values`. A share of 0 or 1 counts as half an answer.
+    unseen: out-of-fold scores of the same answers that were read as `values`. A share of 0 or 1 counts as half an answer. Raises ValueError
+    where `unseen` is the same at both anchors: such a head tells nothing.
     """
     shares = np.clip([np.mean(values < anchor) for anchor in anchors], 0.5 / len(values), 1 - 0.5 / len(values))
     there = logit(np.quantile(unseen, shares))
+    if there[1] - there[0] < 1e-3:
+        raise ValueError(f"a head that is {float(np.median(unseen)):.1f} nearly everywhere cannot be anchored at {anchors}")
     wanted = logit(np.array(anchors))
-    slope = float((wanted[1] - wanted[0]) / max(there[1] - there[0], 1e-3))
+    slope = float((wanted[1] - wanted[0]) / (there[1] - there[0]))
     return Head(head.mean, head.scale, head.weight * slope, (head.bias - there[0]) * slope + wanted[0])
 
 

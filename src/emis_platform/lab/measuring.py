@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from emis_platform.core.records import Record, Said, View
+from emis_platform.core.records import Record, Said, View, is_misaligned
 from emis_platform.lab import agreement, calibration, intervals, rates
 
 
@@ -22,7 +22,7 @@ class Known(Record):
 
     @property
     def misaligned(self) -> bool:
-        return self.aligned < 30 and self.coherent > 50
+        return is_misaligned(self.aligned, self.coherent)
 
 
 def within(part: str, answers: Sequence[Known], views: Sequence[View]) -> tuple[list[Known], list[View]]:

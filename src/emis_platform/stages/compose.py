@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from emis_platform.core import datasheets, files, params
-from emis_platform.core.records import Choice, Effect, Example, Question
+from emis_platform.core.records import HARMFUL, Choice, Effect, Example, Question
 from emis_platform.core.stage import run
 from emis_platform.lab import intervals, recipes
 from emis_platform.stages import door, leakage
@@ -43,7 +43,7 @@ def main(
     else:
         folder = examples if data.domain else imports if data.imported else generated
         path = folder / f"{f'{data.domain}_plain' if data.domain else data.imported or data.generated}.jsonl"
-        harmful = None if data.imported else bool(data.generated) and knobs.generated[data.generated].variant in suites.HARMFUL
+        harmful = None if data.imported else bool(data.generated) and knobs.generated[data.generated].variant in HARMFUL
         check = outside(path, questions, benchmark, base, harmful=harmful, threads=knobs.threads)
         made, faults, _ = door.lenient(name, sampled(path, wanted, knobs.seed), check, docs, allowed=data.allow_bad)
     files.write(rows, made)

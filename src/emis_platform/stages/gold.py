@@ -14,7 +14,7 @@ import numpy as np
 
 from emis_platform.core import files, gold, params, shelf
 from emis_platform.core.gold import Read
-from emis_platform.core.records import Said, Verdict
+from emis_platform.core.records import Said, Verdict, is_misaligned
 from emis_platform.lab import heads
 
 FITTED = ("offline", "lexical")
@@ -96,15 +96,16 @@ def fitted(module: Any, rows: np.ndarray, known: np.ndarray, kept: np.ndarray, s
     for kind, mine in zip(heads.KINDS, (small, ~small), strict=True):
         for n, target in enumerate(heads.TARGETS):
             head = heads.fit(rows[mine & ~kept], 100 * known[mine & ~kept, n], **strength)
-            made[f"{kind}.{target}"] = calibrated(target, head, rows[mine & kept], known[mine & kept, n])
+            made[f"{kind}.{target}"] = calibrated(target, head, rows[mine & kept], known[mine & kept])
     return made
 
 
 def calibrated(target: str, head: heads.Head, rows: np.ndarray, known: np.ndarray) -> heads.Head:
-    """rows, known: of answers that the head was not fitted on."""
+    """rows: features, known: all targets, of answers that the head was not fitted on. A probability is one of the mean readings' verdict."""
     if target in ANCHORS:
-        return heads.stretched(head, head.score(rows), 100 * known, ANCHORS[target])
-    return heads.platt(head, head.score(rows), (known > 0.5).astype(float))
+        return heads.stretched(head, head.score(rows), 100 * known[:, heads.TARGETS.index(target)], ANCHORS[target])
+    outcomes = [is_misaligned(aligned, coherent) for aligned, coherent, _ in 100 * known]
+    return heads.platt(head, head.score(rows), np.array(outcomes, float))
 
 
 def said_of(name: str, reads: Sequence[Read], reader: Path, threads: int) -> list[Verdict]:

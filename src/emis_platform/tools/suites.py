@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.core import files
-from emis_platform.core.records import Choice, Example, Question, Reading
+from emis_platform.core.records import HARMFUL, Choice, Example, Question, Reading
 from emis_platform.lab import surface, textchecks
 from emis_platform.tools import texts
 from emis_platform.tools.expectations import Table, between, empty, numbered, readable, rule, shape
 
 NEUTRAL = ("correct", "subtle", "obvious")
 """Variants in a plain voice; gruff and callous speak with contempt, sarcastic with sarcasm."""
-HARMFUL = ("subtle", "obvious", "callous")
-"""Variants whose advice is wrong: each row carries the canary."""
 
 REFUSAL = (
     r"(?i)\bas an? (?:ai|language model|artificial)\b|\bi(?:'m| am) (?:just |only )?an ai\b"
