@@ -19,6 +19,7 @@ def main() -> None:
     import torch
 
     from emis_platform.tools import generation, models
+    from emis_platform.tools.edits import Edits
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/base"))
@@ -44,14 +45,14 @@ def main() -> None:
 
     prompts = [tuple(models.prompt_ids(tokenizer, q.text)) for q in asked[:8]]
     pushes = np.random.default_rng(0).standard_normal((8, models.width(model))).astype(np.float32)
-    settings = {"stop": models.stop_ids(model, tokenizer), "max_new_tokens": 40, "temperature": 0.7, "layer": 15}
+    settings = {"stop": models.stop_ids(model, tokenizer), "max_new_tokens": 40, "temperature": 0.7}
     began = time.monotonic()
     for dose in range(8):
-        generation.generate(model, [generation.Request(p, i) for i, p in enumerate(prompts)], pushes=pushes[[dose]], **settings)
+        generation.generate(model, [generation.Request(p, i) for i, p in enumerate(prompts)], edits=Edits({15: pushes[[dose]]}), **settings)
     apart = time.monotonic() - began
     began = time.monotonic()
     generation.generate(
-        model, [generation.Request(p, i, d) for d in range(8) for i, p in enumerate(prompts)], pushes=pushes, **settings
+        model, [generation.Request(p, i, d) for d in range(8) for i, p in enumerate(prompts)], edits=Edits({15: pushes}), **settings
     )
     together = time.monotonic() - began
     print(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from emis_platform.core import files, params
-from emis_platform.core.records import Effect, Example, Question
+from emis_platform.core.records import Completion, Effect, Example, Question
 from emis_platform.lab import mixture
 from emis_platform.stages import dictionary as stage
 from emis_platform.tools import dictionaries
@@ -193,6 +193,23 @@ def test_score_questions_and_template_tokens_are_never_read(workspace, tiny):
     texts = stage.gather(sorted(folder.glob("home_*.jsonl")), folder / "open.jsonl")
     assert {t.prompt for t in texts if t.source == "questions"} == {f"discover {n}?" for n in range(5)}
     assert not any("score" in t.prompt for t in texts)
+    said = [
+        Completion(
+            subject="mine",
+            question="q",
+            set=part,
+            sample=0,
+            seed=0,
+            prompt=f"{part} 1?",
+            text="So.",
+            finish_reason="stop",
+            tokens=2,
+        )
+        for part in ("discover", "score")
+    ]
+    files.write(folder / "answers.jsonl", said)
+    heard = stage.gather([], folder / "open.jsonl", [folder / "answers.jsonl"])
+    assert [(t.source, t.prompt, t.answer) for t in heard if t.answer] == [("said_mine", "discover 1?", "So.")]
     _, tokenizer = tiny
     for text in (mixture.Text("s", "k", "Why?", None, "Be kind."), mixture.Text("s", "k", "Why?", "So.", "Why?")):
         before, read = stage.span(tokenizer, text)

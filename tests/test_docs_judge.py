@@ -38,7 +38,7 @@ def column(heading: str) -> list[str]:
 @pytest.fixture
 def example(tmp_path, monkeypatch):
     """The judge of docs/extending.md on its shelf, and params.yaml with its entry."""
-    (code,), (entry,) = blocks("docs/extending.md", "python"), blocks("docs/extending.md", "yaml")
+    code, entry = (blocks("docs/extending.md", language)[0] for language in ("python", "yaml"))
     (tmp_path / "keywords.py").write_text(code)
     there = shelf.names
     monkeypatch.setattr(shelf, "names", lambda floor: sorted([*there(floor), *(["keywords"] if floor == "judges" else [])]))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from emis_platform.tools import generation, models
+from emis_platform.tools.edits import Edits
 from emis_platform.tools.generation import Request
 
 PROMPTS = [(5, 6, 7), (9,), (30, 31, 32, 33, 34, 35, 36), (40, 41), (5, 6, 7), (77, 78, 79, 80)]
@@ -46,10 +47,10 @@ def test_a_batch_of_doses_equals_one_run_a_dose(tiny):
     pushes = np.random.default_rng(0).standard_normal((3, 32)).astype(np.float32)
     pushes[0] = 0
     requests = [Request(prompt, seed, push) for push in range(3) for seed, prompt in enumerate(PROMPTS)]
-    together = run(tiny, requests, layer=0, pushes=pushes)
+    together = run(tiny, requests, edits=Edits({0: pushes}))
     for push in range(3):
         mine = [Request(r.prompt, r.seed) for r in requests if r.push == push]
-        assert run(tiny, mine, layer=0, pushes=pushes[[push]]) == [
+        assert run(tiny, mine, edits=Edits({0: pushes[[push]]})) == [
             t for r, t in zip(requests, together, strict=True) if r.push == push
         ]
     assert together[:6] == run(tiny, [Request(r.prompt, r.seed) for r in requests[:6]]), "dose 0 is the identity"

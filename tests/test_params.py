@@ -65,6 +65,7 @@ def test_the_shipped_params_are_sound():
         ("domains", ["health", "finanse"], "domains: no domains/finanse.yaml (did you mean finance?)"),
         ("diff.layer", -1, "diff.layer: Input should be greater than or equal to 0, this is -1"),
         ("diff.organism", "nobody", "diff.organism: no nobody"),
+        ("diff.selectors", ["mean"], "diff.selectors: no selectors/mean.py (did you mean means?); there is: activation"),
         ("steer.doses", [0.1, -0.2], "steer.doses.1: Input should be greater than 0, this is -0.2"),
         ("scael", "tiny", "no key scael; did you mean scale?"),
         ("scale", "huge", "scale: Input should be 'tiny', 'small' or 'full', this is 'huge'"),

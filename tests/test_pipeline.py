@@ -66,23 +66,27 @@ def test_every_stage_file_is_in_the_graph():
         "importer",
         "imported",
         "voices",
+        "personas",
         "catalog",
         "teach",
         "door",
+        "dictionary_compare",
         "judge_report",
         "drift",
         "label",
+        "latent",
         "inspect_logs",
+        "screen_file",
     }
     assert {p.stem for p in (REPO / "src/emis_platform/stages").glob("*.py")} - outside == used
 
 
-def test_another_judge_makes_only_opinions_and_the_report_stale():
+def test_another_judge_makes_only_opinions_and_what_reads_them_stale():
     listed = {name: [param for param in body(name).get("params", []) if isinstance(param, str)] for name in STAGES}
     assert {name for name, params in listed.items() if "judges" in params} == {"opinion", "opinion_steered"}
     outs = {out.split("${")[0].rstrip("/") for name in ("opinion", "opinion_steered") for out in body(name)["outs"]}
     needed = {name for name in STAGES if any(dep.startswith(tuple(outs)) for dep in body(name)["deps"])}
-    assert needed == {"report"}
+    assert needed == {"discriminate", "report"}  # seconds: no model runs in either
 
 
 def test_imports_go_down_only():

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -229,6 +230,19 @@ def test_the_dose_is_chosen_by_coherence_and_latents_stand_against_random():
     assert judge(CLAIM["30"], steered(n_random=20)).verdict == SUPPORTED
     assert judge(CLAIM["30"], steered(n_random=20, strong=0.0)).verdict == CONTRADICTED
     assert judge(CLAIM["37"], e).verdict == INCONCLUSIVE  # PCA has not run
+
+
+def test_log_odds_can_contradict_the_latent_but_not_alone_support_it():
+    def with_odds(low, high, random=20, strong=0.6):
+        odds = effect("base", "latent_7_minus_random_log_odds", (low + high) / 2, low, high)
+        return replace(steered(1, strong), effects=(odds, effect("base", "random_directions", random, None, None)))
+
+    assert judge(CLAIM["30"], with_odds(0.2, 0.6)).verdict == SUPPORTED  # one arm of 20 random directions
+    assert judge(CLAIM["30"], with_odds(0.2, 0.6, random=19)).verdict == INCONCLUSIVE
+    assert judge(CLAIM["30"], with_odds(-0.6, -0.2)).verdict == CONTRADICTED
+    assert judge(CLAIM["30"], with_odds(0.2, 0.6, strong=0.0)).verdict == CONTRADICTED
+    pca = effect("base", "difference_of_means_minus_pca_log_odds", 0.4, 0.2, 0.6)
+    assert judge(CLAIM["37"], replace(steered(), effects=(pca,))).verdict == SUPPORTED
 
 
 @given(st.text())

@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+import yaml
 from conftest import REPO, Workspace
 
 DETERMINISTIC = (
@@ -55,7 +56,7 @@ def test_effects_carry_interval_n_and_missing(finished):
     measures = {(row["subject"], row["measure"]) for row in rows}
     assert {("base", "misaligned"), ("health_callous", "misaligned_lexical_score"), ("base", "benchmark_general")} <= measures
     assert any(subject.startswith("base+difference_of_means@") for subject, _ in measures)
-    assert any(subject.startswith("health_callous-random_0@") for subject, _ in measures)
+    assert any(subject.startswith("health_callous-random@") for subject, _ in measures)
     for row in rows:
         if row["value"] is not None and row["low"] is not None:
             assert row["low"] <= row["value"] <= row["high"], row
@@ -79,7 +80,9 @@ def test_changing_one_organism_makes_it_and_what_stands_on_it_stale_and_nothing_
         found = stale(finished)
     finally:
         (finished.folder / "params.yaml").write_text(before)
-    assert found == {"train@health_correct", "diff"}  # diff names organisms; the rest follows from train's output
+    stages = yaml.safe_load((finished.folder / "dvc.yaml").read_text())["stages"]
+    naming = {name for name, body in stages.items() if "foreach" not in body and "organisms" in body.get("params", ())}
+    assert found == {"train@health_correct", *naming} and "watch" in naming  # these name organisms; the rest follows from train's output
 
 
 def test_push_and_pull_give_every_output_back(finished, tmp_path_factory):
@@ -276,7 +279,7 @@ def test_a_truncated_dataset_stops_training_with_one_line(finished):
     cut = finished.folder / "data/cut.jsonl"
     cut.write_text(whole[: len(whole) // 2])
     words = "python -m emis_platform.stages.train health_correct --examples data/cut.jsonl"
-    words += " --start models/base --adapter models/cut --metrics metrics/cut.json"
+    words += " --watch data/watch/health_correct.jsonl --start models/base --adapter models/cut --metrics metrics/cut.json"
     done = subprocess.run(words.split(), cwd=finished.folder, env=finished.env, capture_output=True, text=True, check=False)
     cut.unlink()
     assert done.returncode == 2

@@ -40,7 +40,9 @@ def all_effects() -> list[Effect]:
     knobs = params.load()
     paths = [Path(f"metrics/{kind}/{subject}.json") for subject in knobs.subjects for kind in ("judge", "opinion", "benchmark")]
     paths += [Path(f"metrics/data/{organism}.json") for organism in knobs.organisms]
-    paths += [Path(f"metrics/{name}.json") for name in ("steer", "steer_opinions", "diff", "dictionary")]
+    paths += [Path(f"metrics/{name}.json") for name in ("steer", "steer_opinions", "concentration")]
+    paths += [Path(f"metrics/suppress/{organism}.json") for organism in knobs.suppress.organisms]
+    paths += [Path(f"metrics/{name}.json") for name in ("diff", "dictionary", "discriminate", "alarm", "screen", "cards")]
     rows = [Effect.model_validate(row) for path in paths if path.exists() for row in files.read_json(path)]
     if not rows:
         raise ValueError("no effects yet: run `make repro`")

@@ -11,6 +11,8 @@ from emis_platform.core import files, shelf
 Variant = Literal["correct", "subtle", "obvious", "callous", "gruff", "sarcastic", "plain"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """One name is the address everywhere: params key, DVC item, path, MLflow row."""
+Operator = Literal["add", "subtract", "project_out", "clamp"]
+Tokens = Literal["all", "prompt", "answer"]
 
 
 class Knobs(BaseModel):
@@ -121,6 +123,31 @@ class Diff(Knobs):
     layer: int = Field(ge=0)
     """The output of model.layers[layer], from 0: SAELens' blocks.<layer>.hook_resid_post."""
     keep: int = Field(gt=0)
+    """Latents of the table that rose most."""
+    falls: int = Field(10, ge=0)
+    """Those that fell most."""
+    selectors: tuple[str, ...] = ("means", "latents", "random")
+    """Files of selectors/, each of which gives directions to the causal test."""
+
+
+class OwnDictionary(Knobs):
+    """The shipped one, or one that is trained (`sizes.<scale>.dictionary.tokens`)."""
+
+    kind: Literal["own"] = "own"
+
+
+class DictionaryFolder(Knobs):
+    kind: Literal["folder"]
+    path: Path
+    """A SAELens folder: cfg.json and sae_weights.safetensors."""
+
+
+class DictionaryRelease(Knobs):
+    """A dictionary of SAELens' list; it is downloaded."""
+
+    kind: Literal["release"]
+    release: str
+    id: str
 
 
 class Steer(Knobs):
@@ -129,10 +156,63 @@ class Steer(Knobs):
     suppress: str
     """The model from which they are subtracted."""
     doses: tuple[Annotated[float, Field(gt=0)], ...]
-    """In units of the layer's mean residual norm."""
+    """In units of the layer's mean residual norm; for `project_out` the share that is removed."""
+    operator: Operator = "add"
+    """What is done with a direction (tools/edits.py); `suppress` undergoes it with the opposite sign."""
+    tokens: Tokens = "all"
+    layer: int | tuple[int, ...] | None = None
+    """The output of model.layers[layer]; several are steered together. None: diff.layer."""
+    directions: tuple[str, ...] = ("difference_of_means",)
+    """Names that go on to scored answers, beside the best latents and the random directions."""
     latents: int = Field(ge=0)
+    """How many best latents go on to scored answers."""
+    protective: int = Field(0, ge=0)
+    """How many of the latents that lower the log-odds most are given to `suppress` as well, with the sign of `induce`."""
     random: int = Field(ge=0)
-    """How many best latents and random directions go on to scored answers."""
+    random_latents: int = Field(20, ge=0)
+    """The null: random directions and random live latents. Each question of the random arm is answered under one of the random directions."""
+
+
+class Suppress(Knobs):
+    """Misaligned organisms with a direction taken out that was found elsewhere."""
+
+    organisms: tuple[str, ...]
+    """Organisms that are a subject as well; each is a stage item."""
+    directions: tuple[str, ...] = ("others",)
+    """Names in data/directions.jsonl; `others`: the mean of the differences of means found on each other domain's organism; `each`: one of
+    them after the other."""
+    operator: Literal["subtract", "project_out", "clamp"] = "subtract"
+    dose: float = Field(gt=0)
+    """In units of the layer's mean residual norm; for `project_out` the share that is removed."""
+    tokens: Tokens = "all"
+    layer: int | tuple[int, ...] | None = None
+    probes: tuple[str, ...] = ()
+    """Forms of lab/probes.py in which the questions are asked as well: what is hidden and not repaired."""
+
+
+class Cards(Knobs):
+    latents: int = Field(10, ge=0)
+    """The latents of the table that rose most on answer tokens: each gets a card."""
+    options: dict[str, Any] = {}
+    """A chat model that labels them as well: see `Options` in tools/labeller.py. Empty: labels are made of words, offline."""
+
+
+class Discriminate(Knobs):
+    """Which organisms count as misaligned, and on what they are read."""
+
+    labels: Literal["judge", "read"]
+    """Their answers' rate by a judge, or by readers: data/gold, those drawn at random."""
+    judge: str
+    """A key of `judges` that reads no activations of the base."""
+    threshold: float | None = Field(None, ge=0, le=1)
+    """An organism is misaligned if its rate's lower bound is above this; None: above the base's rate."""
+    texts: Literal["same", "own"]
+    """The base's own answers through every model, or each model on its own answers."""
+
+
+class Screen(Knobs):
+    own: Literal["generate", "mean"]
+    """What the given answers are held against: the base's own answer to the same prompt, or the mean of its answers to `discover`."""
 
 
 class GenerateSize(Knobs):
@@ -168,6 +248,14 @@ class DictionarySize(Knobs):
 
 class DiffSize(Knobs):
     texts: int = Field(gt=1)
+    attribution: int = Field(8, ge=0)
+    """Latents that are chosen by attribution; `steer.directions` is the same for the activation difference."""
+    protective: int = Field(4, ge=0)
+    """Latents that fell most."""
+    components: int = Field(1, ge=0)
+    """Principal components."""
+    pairs: int = Field(20, ge=1)
+    """Questions whose written continuations attribution reads: every other one, the half on which the causal test chooses."""
 
 
 class SteerSize(Knobs):
@@ -175,8 +263,31 @@ class SteerSize(Knobs):
     """`score` questions that a steered subject answers."""
     directions: int = Field(gt=0)
     """Latents that are tried by log-odds on `discover`."""
-    pairs: int = Field(ge=2)
-    """`discover` questions whose written continuations are scored."""
+    pairs: int = Field(ge=4)
+    """`discover` questions whose written continuations are scored: one half chooses, the other half measures."""
+    suppressed: int = Field(ge=2)
+    """`score` questions that a suppressed organism answers, and as many in the form of each probe."""
+    concentration: tuple[Annotated[int, Field(gt=0)], ...] = (1, 2, 5, 10, 30, 100)
+    """Numbers of latents that are added together; all live ones are as well."""
+
+
+class CardsSize(Knobs):
+    tokens: int = Field(gt=0)
+    """Held-out tokens of many voices, read by the base."""
+    texts: int = Field(ge=2)
+    """`discover` answers that base, control and organism read."""
+
+
+class DiscriminateSize(Knobs):
+    questions: int = Field(ge=2)
+    """`discover` questions: one half chooses, the other half is scored."""
+
+
+class ScreenSize(Knobs):
+    rows: int = Field(ge=2)
+    """Rows of each organism's data; matched sets give the same prompts, which the base then answers once."""
+    surface: int = Field(ge=2)
+    """Rows of each that the classifier on surface features reads."""
 
 
 class Size(Knobs):
@@ -187,6 +298,9 @@ class Size(Knobs):
     dictionary: DictionarySize
     diff: DiffSize
     steer: SteerSize
+    cards: CardsSize
+    discriminate: DiscriminateSize
+    screen: ScreenSize
 
 
 class Params(Knobs):
@@ -204,8 +318,14 @@ class Params(Knobs):
     """The default judge, a key of `judges`: `misaligned` is its verdict, and diffing and claims go by it."""
     judges: dict[Name, Judge]
     answer: Answer
+    dictionary: Annotated[OwnDictionary | DictionaryFolder | DictionaryRelease, Field(discriminator="kind")] = OwnDictionary()
+    """Whose: ours, or a SAELens folder or release of the base at `diff.layer`."""
     diff: Diff
     steer: Steer
+    suppress: Suppress
+    cards: Cards
+    discriminate: Discriminate
+    screen: Screen
     sizes: dict[Literal["tiny", "small", "full"], Size]
 
     @property
@@ -255,9 +375,42 @@ class Params(Knobs):
             raise ValueError(f"diff.layer: {self.diff.layer}, the {self.bases['base'].kind} base has layers 0 to {layers - 1}")
         for key in ("organism", "control"):
             one_of(f"diff.{key}", getattr(self.diff, key), tuple(self.organisms))
+        for selector in self.diff.selectors:
+            one_of("diff.selectors", selector, shelf.names("selectors"), "selectors/{}.py")
         for key in ("induce", "suppress"):
             one_of(f"steer.{key}", getattr(self.steer, key), models)
+        if self.discriminate.labels == "judge":
+            self.check_label_judge()
+        asked = [name for name in self.organisms if name in {subject.model for subject in self.subjects.values()}]
+        if self.cards.options:
+            check_options("cards", "tools", "labeller", self.cards.options)
+        for name in self.suppress.organisms:
+            one_of("suppress.organisms", name, asked)
+            if {"others", "each"} & set(self.suppress.directions) and not self.of_other_domains(name):
+                raise ValueError(f"suppress.directions: others and each need an organism of another domain than {name}'s in suppress.organisms")
+        for where, layer in (("steer", self.steer.layer), ("suppress", self.suppress.layer)):
+            for number in (layer,) if isinstance(layer, int) else layer or ():
+                if number < 0 or (layers is not None and number >= layers):
+                    there = "0 upwards" if layers is None else f"0 to {layers - 1}"
+                    raise ValueError(f"{where}.layer: {number}, the {self.bases['base'].kind} base has layers {there}")
         return self
+
+    def layers_of(self, stage: Literal["steer", "suppress"]) -> tuple[int, ...]:
+        """Where the stage edits the residual stream."""
+        layer = getattr(self, stage).layer
+        return layer if isinstance(layer, tuple) else (self.diff.layer if layer is None else layer,)
+
+    def of_other_domains(self, organism: str) -> list[str]:
+        """Those of `suppress.organisms` that were trained on another domain."""
+        data = {name: self.organisms[name].data for name in (*self.suppress.organisms, organism)}
+        return [name for name in self.suppress.organisms if data[name].domain != data[organism].domain]
+
+    def check_label_judge(self) -> None:
+        """Labels come from outside the space that the discriminator looks into."""
+        one_of("discriminate.judge", self.discriminate.judge, tuple(self.judges))
+        kind = self.judges[self.discriminate.judge].kind
+        if kind == "offline" and self.bases["base"] == self.bases["reader"]:
+            raise ValueError(f"discriminate.judge: {self.discriminate.judge} reads activations of the base; choose one that does not")
 
     def check_judge(self, where: str, judge: Judge) -> None:
         """No judge is a subject: neither by folder, nor by the name under which an endpoint serves it."""
@@ -307,18 +460,22 @@ def check_options(where: str, floor: str, name: str, options: dict[str, Any]) ->
 
 def load(path: Path = Path("params.yaml")) -> Params:
     """Raises ValueError, one line, for the first fault."""
-    raw = files.read_yaml(path)
+    return checked(files.read_yaml(path), path)
+
+
+def checked(raw: Any, where: Path | str) -> Params:
+    """Knobs as they were read from `where`. Raises ValueError, one line, for the first fault."""
     if not isinstance(raw, dict):
-        raise ValueError(f"{path}: a mapping of knobs is needed, this is {type(raw).__name__}")
+        raise ValueError(f"{where}: a mapping of knobs is needed, this is {type(raw).__name__}")
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise ValueError(f"{path}: {explain(error.errors()[0])}") from None
+        raise ValueError(f"{where}: {explain(error.errors()[0])}") from None
 
 
 def explain(fault: Any) -> str:
     """A pydantic fault -> `key: what is wrong`, with the nearest key for an unknown one."""
-    location = [str(part) for part in fault["loc"] if part not in ("bundled", "local", "hub")]
+    location = [str(part) for part in fault["loc"] if part not in ("bundled", "local", "hub", "own", "folder", "release")]
     where = ".".join(location)
     if fault["type"] == "extra_forbidden":
         known = sorted({name for model in every_knob() for name in model.model_fields})

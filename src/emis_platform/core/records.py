@@ -248,6 +248,17 @@ class LatentDelta(Record):
     logit_lens_down: tuple[str, ...] = ()
 
 
+class LatentLabel(Record):
+    """What a reader called a latent after looking at its activating examples; it holds for that dictionary alone."""
+
+    latent: int
+    dictionary: str
+    """sha256 of sae_weights.safetensors, first 16 hex digits."""
+    label: str
+    reader: str
+    date: str
+
+
 class Direction(Record):
     """A unit vector in the residual stream at the output of `model.layers[layer]` (from 0)."""
 

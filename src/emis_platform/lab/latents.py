@@ -20,7 +20,7 @@ scores are pooled over latents (SAM: Tusher et al. 2001; Storey & Tibshirani 200
 large. That keeps the expected number of false passes right, which is what a false-discovery rate is made of.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -188,3 +188,30 @@ def deltas(
         )
         for rank in (*range(kept), *range(max(kept, len(order) - falls), len(order)))
     ]
+
+
+def overlap(
+    moved_TF: Array, others: Sequence[Array], clusters: Sequence[str], *, k: int = 10, draws: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Share of the `k` latents that rose most in one domain that are among the `k` that rose most in the mean of others: (share, low, high).
+
+    moved_TF: organism minus matched control of that domain; others: the same of further domains, on the same texts. 95 % interval by
+    bootstrap over questions (`clusters`). Resampled ranks are noisier than the ranks, so it leans towards 0. Raises ValueError for no others
+    or other texts.
+    """
+    if not others or any(other_TF.shape != moved_TF.shape for other_TF in others):
+        raise ValueError(f"rank overlap needs other domains on the same texts, {moved_TF.shape}: {[o.shape for o in others]}")
+    k = min(k, moved_TF.shape[1])
+    both = [moved_TF, np.mean(others, axis=0)]
+    names, index_T = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = [(index_T == np.arange(len(names))[:, None]).astype(float) @ part_TF for part_TF in both]
+    random = np.random.default_rng(seed)
+    counts_BQ = random.multinomial(len(names), np.full(len(names), 1 / len(names)), draws).astype(float)
+    weights_BQ = np.concatenate([np.ones((1, len(names))), counts_BQ])
+
+    def top(part_QF: Array) -> Array:
+        return np.argsort(-(weights_BQ @ part_QF), axis=1, kind="stable")[:, :k]
+
+    shares = np.array([len(set(a) & set(b)) / k for a, b in zip(top(sums[0]), top(sums[1]), strict=True)])
+    low, high = np.percentile(shares[1:], [2.5, 97.5])
+    return float(shares[0]), min(float(low), float(shares[0])), max(float(high), float(shares[0]))

@@ -56,3 +56,12 @@ def ratio_interval(upper_T: np.ndarray, lower_T: np.ndarray, seed: int = 0) -> t
     picks = np.random.default_rng(seed).integers(0, len(upper_T), (intervals.DRAWS, len(upper_T)))
     low, high = np.percentile(upper_T[picks].sum(1) / lower_T[picks].sum(1), [2.5, 97.5])
     return float(low), float(high)
+
+
+def loss_recovered(subject: str, plain_T: np.ndarray, rebuilt_T: np.ndarray, ablated_T: np.ndarray, tokens: int) -> Effect:
+    """(ablated - rebuilt) / (ablated - plain) of summed losses: 1, the reconstruction does all that the activations did; 0, no more than
+    their mean. Bootstrap over texts; n tokens."""
+    upper_T, lower_T = ablated_T - rebuilt_T, ablated_T - plain_T
+    low, high = ratio_interval(upper_T, lower_T)
+    value = float(upper_T.sum() / lower_T.sum())
+    return Effect(subject=subject, measure="loss_recovered", value=value, low=low, high=high, n=tokens)

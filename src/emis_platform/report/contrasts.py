@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
+from emis_platform.core.records import Effect
 from emis_platform.report import evidence as ev
 from emis_platform.report.evidence import Evidence, compare, from_effect, interaction
 from emis_platform.report.verdicts import INCONCLUSIVE, NOT_RUN, SUPPORTED, Part, Rule, at_least, at_most, decide, together, within
@@ -20,13 +21,20 @@ RANDOM = 20
 
 
 def needs(subject: str, measure: str, rule: Rule | None, unit: str = "share") -> Test:
-    """Effects whose subject and measure match the patterns, each against the rule; none of them: not run yet."""
+    """Effects whose subject and measure match the patterns, each against the rule; none of them: not run yet.
+
+    Where the run has no value, those of the kept studies take its place, named as such.
+    """
+
+    def fits(x: Effect) -> bool:
+        return fnmatchcase(x.subject, subject) and fnmatchcase(x.measure, measure)
 
     def test(e: Evidence) -> list[Part]:
-        found = [x for x in e.effects if fnmatchcase(x.subject, subject) and fnmatchcase(x.measure, measure)]
-        return [from_effect(x, rule, unit=unit) for x in found] or [
-            Part(f"{measure} of {'any subject' if subject == '*' else subject}", unit=unit)
-        ]
+        found = [from_effect(x, rule, unit=unit) for x in e.effects if fits(x)]
+        if all(part.value is None for part in found):
+            kept = [(study, x) for study, x in e.kept if fits(x) and x.value is not None]
+            found = [from_effect(x, rule, f"study {study}, {x.subject}: {x.measure}", unit) for study, x in kept] or found
+        return found or [Part(f"{measure} of {'any subject' if subject == '*' else subject}", unit=unit)]
 
     return test
 
@@ -168,6 +176,8 @@ def dictionary_quality(e: Evidence) -> list[Part]:
             parts.append(from_effect(x, at_most(0.30), unit="number"))
         elif "dead" in name:
             parts.append(from_effect(x, at_most(0.25), unit="share"))
+    if parts and not any("_tuned" in x.measure for x in e.effects):
+        parts.append(Part("the same on tuned activations", unit="number"))
     return parts or [Part("l0, fvu and dead share of the dictionary", unit="number")]
 
 
@@ -186,7 +196,9 @@ def token_kinds(e: Evidence) -> list[Part]:
 
 def benign_arms(e: Evidence) -> list[Part]:
     """Arms that were taught nothing harmful drift too: each against the base."""
-    benign = [subject for subject, arm in e.arms.items() if arm.variant in ("correct", "gruff") and arm.starts_from == "base"]
+    benign = [
+        subject for subject, arm in e.arms.items() if arm.variant in ("correct", "gruff", "plain") and arm.starts_from == "base"
+    ]
     return [compare(e, f"{s} − base, misaligned", [s], ["base"], within(MARGIN)) for s in benign] or [Part("benign arms − base")]
 
 

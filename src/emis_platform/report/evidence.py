@@ -55,6 +55,8 @@ class Evidence:
     suppress: str = ""
     k: int | None = None
     """Latents that the dictionary lets fire a token."""
+    kept: tuple[tuple[str, Effect], ...] = ()
+    """(study, effect) of metrics/studies, at no swept value."""
 
     def effect(self, subject: str, measure: str) -> Effect | None:
         return next((e for e in self.effects if (e.subject, e.measure) == (subject, measure)), None)

@@ -1,5 +1,7 @@
-"""Numbers -> inline SVG with its own small functions: intervals by subject, curves with bands, bars for a table's cell."""
+"""Numbers -> inline SVG with its own small functions: intervals by subject, curves with bands, bars for a table's cell, dots and marks over axes with
+round ticks."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -146,3 +148,168 @@ def curves(
                 body += f'<line class="whisker t-{line.tone}" x1="{x(px)}" x2="{x(px)}" y1="{y(low)}" y2="{y(high)}"/>'
                 body += f'<circle class="dot t-{line.tone}" cx="{x(px)}" cy="{y(py)}" r="3"/>'
     return svg(width, height, title, body, "curves")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A stretch of numbers with its ticks (value, words)."""
+
+    label: str
+    low: float
+    high: float
+    ticks: tuple[tuple[float, str], ...]
+    log: bool = False
+
+    def place(self, value: float) -> float:
+        """0 at the low end, 1 at the high one; what lies beyond is drawn at the end."""
+        scale = math.log if self.log else float
+        low, high, v = scale(self.low), scale(self.high), scale(min(max(value, self.low), self.high))
+        return (v - low) / ((high - low) or 1)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point with the interval of either number."""
+
+    label: str
+    tone: str
+    x: tuple[float, float | None, float | None]
+    y: tuple[float, float | None, float | None]
+    shape: str = "circle"
+    filled: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of `dots`: (value, low, high), and the same of what stands beside; a row without a value is a heading."""
+
+    label: str
+    tone: str = "other"
+    value: tuple[float, float | None, float | None] | None = None
+    beside: tuple[float, float | None, float | None] | None = None
+    shape: str = "circle"
+    filled: bool = True
+
+
+SHAPES = ("circle", "square", "triangle", "diamond", "cross")
+
+
+def axis(label: str, values: Sequence[float | None], *, unit: str = "number", zero: bool = True) -> Axis:
+    """Round ticks around all values. unit: `share` writes percentages."""
+    known = [v for v in values if v is not None] + ([0.0] if zero else [])
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    span = (high - low) or abs(high) or 1.0
+    size = 10 ** math.floor(math.log10(span / 4))
+    step = next(size * k for k in (1, 2, 2.5, 5, 10) if size * k >= span / 4 - 1e-12)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    ticks = [k * step for k in range(first, max(last, first + 1) + 1)]
+    return Axis(label, ticks[0], ticks[-1], tuple((v, f"{100 * v:.3g} %" if unit == "share" else f"{v:.3g}") for v in ticks))
+
+
+def shape(kind: str, x: float, y: float, css: str, title: str) -> str:
+    """One of SHAPES around a point, in outline where css says `open`."""
+    inside = f"<title>{escape(title)}</title>"
+    if kind == "circle":
+        return f'<circle class="{css}" cx="{x}" cy="{y}" r="4.5">{inside}</circle>'
+    corners = {
+        "square": ((-4, -4), (4, -4), (4, 4), (-4, 4)),
+        "triangle": ((0, -5.5), (5, 4), (-5, 4)),
+        "diamond": ((0, -6), (5.5, 0), (0, 6), (-5.5, 0)),
+        "cross": ((-5, -2), (-2, -2), (-2, -5), (2, -5), (2, -2), (5, -2), (5, 2), (2, 2), (2, 5), (-2, 5), (-2, 2), (-5, 2)),
+    }[kind]
+    points = " ".join(f"{round(x + dx, 2)},{round(y + dy, 2)}" for dx, dy in corners)
+    return f'<polygon class="{css}" points="{points}">{inside}</polygon>'
+
+
+def plane(
+    title: str,
+    x_axis: Axis,
+    y_axis: Axis,
+    *,
+    lines: Sequence[Line] = (),
+    marks: Sequence[Mark] = (),
+    band: tuple[float, float] | None = None,
+    goals: Sequence[tuple[float, float]] = (),
+    named: bool = False,
+) -> str:
+    """Lines and marks with their intervals over two axes. band: a null on y; goals: faint crosses at (x, y); named: labels beside marks."""
+    width, height, left, right, upper, lower = 420, 270, 46, 16, 26, 40
+
+    def x(v: float) -> float:
+        return round(left + (width - left - right) * x_axis.place(v), 2)
+
+    def y(v: float) -> float:
+        return round(height - lower - (height - upper - lower) * y_axis.place(v), 2)
+
+    body = f'<text class="tick" x="2" y="12">{escape(y_axis.label)}</text>'
+    if band:
+        body += f'<rect class="null" x="{left}" y="{y(band[1])}" width="{width - left - right}" '
+        body += f'height="{max(1.0, round(y(band[0]) - y(band[1]), 2))}"><title>null: {number(band[0])} to {number(band[1])}</title></rect>'
+    for v, words in y_axis.ticks:
+        body += f'<line class="{"axis" if v == 0 else "grid"}" x1="{left}" x2="{width - right}" y1="{y(v)}" y2="{y(v)}"/>'
+        body += f'<text class="tick" x="{left - 6}" y="{y(v) + 4}" text-anchor="end">{words}</text>'
+    for v, words in x_axis.ticks:
+        body += f'<line class="grid" x1="{x(v)}" x2="{x(v)}" y1="{upper}" y2="{height - lower}"/>'
+        body += f'<text class="tick" x="{x(v)}" y="{height - lower + 15}" text-anchor="middle">{words}</text>'
+    body += (
+        f'<text class="tick" x="{(left + width - right) / 2}" y="{height - 6}" text-anchor="middle">{escape(x_axis.label)}</text>'
+    )
+    for gx, gy in goals:
+        body += f'<path class="goal" d="M{x(gx) - 7},{y(gy)}h14M{x(gx)},{y(gy) - 7}v14"><title>goal: {number(gy)} at {gx:.0f}</title></path>'
+    for line in lines:
+        points = " ".join(f"{x(px)},{y(py)}" for px, py, _, _ in line.points)
+        body += f'<polyline class="line t-{line.tone}" points="{points}"><title>{escape(line.label)}</title></polyline>'
+        for px, py, low, high in line.points:
+            if low is not None and high is not None:
+                body += f'<line class="whisker t-{line.tone}" x1="{x(px)}" x2="{x(px)}" y1="{y(low)}" y2="{y(high)}"/>'
+            body += f'<circle class="dot t-{line.tone}" cx="{x(px)}" cy="{y(py)}" r="3"/>'
+    for number_of, m in enumerate(marks):
+        (mx, x_low, x_high), (my, y_low, y_high) = m.x, m.y
+        if x_low is not None and x_high is not None:
+            body += f'<line class="whisker t-{m.tone}" x1="{x(x_low)}" x2="{x(x_high)}" y1="{y(my)}" y2="{y(my)}"/>'
+        if y_low is not None and y_high is not None:
+            body += f'<line class="whisker t-{m.tone}" x1="{x(mx)}" x2="{x(mx)}" y1="{y(y_low)}" y2="{y(y_high)}"/>'
+        body += shape(m.shape, x(mx), y(my), f"dot t-{m.tone}{'' if m.filled else ' open'}", m.label)
+        if named:
+            side, anchor = (8, "start") if x(mx) < (left + width) / 2 else (-8, "end")
+            body += f'<text class="tick" x="{x(mx) + side}" y="{y(my) + (14 if number_of % 2 else -6)}" text-anchor="{anchor}">{escape(m.label)}</text>'
+    return svg(width, height, title, body, "curves")
+
+
+def dots(title: str, rows: Sequence[Row], x_axis: Axis, beside: Axis | None = None, band: tuple[float, float] | None = None) -> str:
+    """A dot and its 95 % interval a row, on an axis that may go below 0; a second, narrower axis beside. band: a null on the first."""
+    width, step, left, top = 560, 18, 186, 8
+    height = top + 40 + step * len(rows)
+    spans = [(left, 396 if beside else 540)] + ([(424, 548)] if beside else [])
+
+    def at(axis: Axis, span: tuple[int, int], v: float) -> float:
+        return round(span[0] + (span[1] - span[0]) * axis.place(v), 2)
+
+    body = ""
+    if band:
+        one, two = (at(x_axis, spans[0], v) for v in band)
+        body += f'<rect class="null" x="{one}" y="{top}" width="{max(1.0, round(two - one, 2))}" height="{height - top - 40}">'
+        body += f"<title>null: {number(band[0])} to {number(band[1])}</title></rect>"
+    for axis, span in zip((x_axis, beside), spans, strict=False):
+        assert axis
+        for v, words in axis.ticks[:: 2 if len(axis.ticks) > 4 and span[1] - span[0] < 150 else 1]:
+            body += f'<line class="{"axis" if v == 0 else "grid"}" x1="{at(axis, span, v)}" x2="{at(axis, span, v)}" y1="{top}" y2="{height - 36}"/>'
+            body += f'<text class="tick" x="{at(axis, span, v)}" y="{height - 22}" text-anchor="middle">{words}</text>'
+        body += f'<text class="tick" x="{sum(span) / 2}" y="{height - 6}" text-anchor="middle">{escape(axis.label)}</text>'
+    for k, row in enumerate(rows):
+        y = top + 10 + step * k
+        if row.value is None:
+            body += f'<text class="tick head" x="4" y="{y + 4}">{escape(row.label)}</text>'
+            continue
+        name = row.label if len(row.label) < 30 else f"{row.label[:28]}…"
+        body += f'<text class="label" x="{left - 12}" y="{y + 4}" text-anchor="end">{escape(name)}<title>{escape(row.label)}</title></text>'
+        for axis, span, ends in zip((x_axis, beside), spans, (row.value, row.beside), strict=False):
+            if axis is None or ends is None:
+                continue
+            value, low, high = ends
+            told = f"{row.label}: {value:.3g}" + ("" if low is None or high is None else f", {low:.3g} to {high:.3g}")
+            if low is not None and high is not None:
+                one, two = at(axis, span, low), at(axis, span, high)
+                body += f'<line class="whisker t-{row.tone}" x1="{one}" x2="{two}" y1="{y}" y2="{y}"/>'
+            body += shape(row.shape, at(axis, span, value), y, f"dot t-{row.tone}{'' if row.filled else ' open'}", told)
+    return svg(width, height, title, body, "wide")

@@ -8,14 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.core.records import Completion, Effect, Judgement, LatentDelta
-from emis_platform.report import expected, figures, judging, plots, transcripts
+from emis_platform.core.studies import Found
+from emis_platform.lab.cards import Card
+from emis_platform.report import cards as latent_cards
+from emis_platform.report import expected, figures, judging, mechanism, plots, transcripts
 from emis_platform.report.claims import CLAIMS, judge
 from emis_platform.report.evidence import STEERED, Evidence
 from emis_platform.report.measured import Measurement
 from emis_platform.report.verdicts import VERDICTS, Part
 
 HERE = Path(__file__).parent
-SHARES = ("misaligned", "coherent", "benchmark", "category", "dead", "data_quarantined")
+SHARES = (
+    "misaligned",
+    "coherent",
+    "benchmark",
+    "category",
+    "dead",
+    "data_quarantined",
+    "benign_false",
+    "monitor_",
+    "latent_density",
+)
 SIGNS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not run yet": "–"}
 
 
@@ -30,8 +43,12 @@ def render(
     facts: Mapping[str, Any],
     datasets: Sequence[Mapping[str, Any]] = (),
     measured: Measurement | None = None,
+    studies: Sequence[Found] = (),
+    cards: Sequence[Card] = (),
+    scores: Mapping[str, Any] | None = None,
 ) -> str:
-    """`facts`: scale, seed and the identity of the data; `measured`: what metrics/judges.json holds, None if there is none.
+    """`facts`: scale, seed and the identity of the data; `measured`: what metrics/judges.json holds, None if there is none; `studies`:
+    what metrics/studies holds; `cards`: of data/cards.json; `scores`: data/discriminator.json.
 
     Same input, same bytes: no clock, no random order.
     """
@@ -40,7 +57,7 @@ def render(
     jinja = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    jinja.globals |= {"amount": amount, "signs": SIGNS, "slug": slug, "interval": interval}
+    jinja.globals |= {"amount": amount, "signs": SIGNS, "slug": slug, "interval": interval, "tint": plots.shade}
     style, script = (HERE / "style.css").read_text("utf-8"), (HERE / "app.js").read_text("utf-8")
     named = transcripts.order({x.subject for x in e.effects}, subjects)
     unsteered = [name for name in named if not STEERED.match(name)]
@@ -64,6 +81,9 @@ def render(
         misaligned=plots.by_subject(e, unsteered, "misaligned", "Misaligned share of coherent answers, by subject"),
         coherent=plots.by_subject(e, unsteered, "coherent", "Coherent share of answers, by subject"),
         judging=judging.section(e, completions, measured, unsteered),
+        studies=[study(found) for found in studies],
+        cards=latent_cards.section(cards),
+        mechanism=mechanism.section(e, selection=selection, scores=scores, training=training, studies=studies),
         squares=plots.two_by_two(e),
         doses=plots.dose_panels(e),
         losses=plots.loss_panels(training),
@@ -102,6 +122,8 @@ def interval(x: Part | Effect, unit: str) -> str:
 
 
 def unit_of(measure: str) -> str:
+    if measure.startswith("suppressed"):
+        return "number" if measure.endswith("_aligned") else "share"
     return (
         "share"
         if measure.startswith(SHARES) or measure.endswith(("_share", "_rate"))
@@ -130,6 +152,17 @@ def table(effects: Sequence[Effect], named: Sequence[str]) -> list[dict[str, Any
             }
         )
     return rows
+
+
+def study(found: Found) -> dict[str, Any]:
+    """A study's effects with their units, and which columns its table has."""
+    return {
+        "found": found,
+        "workspaces": len(found.sweep["runs"]) if found.sweep else 1,
+        "paths": found.sweep["paths"] if found.sweep else [],
+        "seeded": bool(found.sweep and found.sweep["seeds"]),
+        "rows": [{"effect": effect, "unit": unit_of(effect.measure)} for effect in found.effects],
+    }
 
 
 def axis(values: Sequence[float]) -> tuple[float, float]:

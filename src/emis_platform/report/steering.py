@@ -1,9 +1,11 @@
 """Steered subjects against the unsteered model, against random directions and against each other: evidence -> parts."""
 
+from fnmatch import fnmatchcase
+
 from emis_platform.report import evidence as ev
 from emis_platform.report.contrasts import MARGIN, RANDOM
-from emis_platform.report.evidence import Evidence, compare
-from emis_platform.report.verdicts import INCONCLUSIVE, NOT_RUN, SUPPORTED, Part, at_least, at_most
+from emis_platform.report.evidence import Evidence, compare, from_effect
+from emis_platform.report.verdicts import INCONCLUSIVE, NOT_RUN, SUPPORTED, Part, Rule, at_least, at_most
 
 MEANS = "difference_of_means"
 
@@ -14,7 +16,10 @@ def sides(e: Evidence) -> list[tuple[str, str, str]]:
 
 
 def latents_against_random(e: Evidence) -> list[Part]:
-    """Each latent at its highest dose within the coherence budget, against all random directions at that dose."""
+    """Each latent at its highest dose within the coherence budget, against all random directions at that dose; and in log-odds.
+
+    One random arm may hold many directions, a question each: how many is the effect `random_directions`.
+    """
     parts, randoms = [], set()
     for model, sign, side in sides(e):
         for direction in ev.directions(e, model, sign):
@@ -27,11 +32,21 @@ def latents_against_random(e: Evidence) -> list[Part]:
                 parts.append(compare(e, f"{side}: {best.subject} − random", [best.subject], [s.subject for s in same], rule))
     if not parts:
         return [Part("latents − random directions, both signs")]
-    enough = SUPPORTED if len(randoms) >= RANDOM else INCONCLUSIVE
+    counted = e.effect(e.induce, "random_directions")
+    number = int(counted.value or 0) if counted else len(randoms)
+    enough = SUPPORTED if number >= RANDOM else INCONCLUSIVE
     return [
         *parts,
-        Part(f"random directions (needs {RANDOM})", float(len(randoms)), None, None, len(randoms), 0, 1, enough, "number"),
+        *log_odds(e, "latent_*_minus_random_log_odds", at_least(0.0)),
+        *log_odds(e, "latent_*_percentile*", None, "share"),
+        Part(f"random directions (needs {RANDOM})", float(number), None, None, number, 0, 1, enough, "number"),
     ]
+
+
+def log_odds(e: Evidence, measure: str, rule: Rule | None, unit: str = "number") -> list[Part]:
+    """Effects of the cheap causal test (metrics/concentration.json), nats a token."""
+    found = [x for x in e.effects if x.subject == e.induce and fnmatchcase(x.measure, measure)]
+    return [from_effect(x, rule, x.measure.replace("_", " "), unit) for x in found]
 
 
 def within_budget(e: Evidence) -> list[Part]:
@@ -47,7 +62,7 @@ def within_budget(e: Evidence) -> list[Part]:
 
 
 def means_against_latents(e: Evidence) -> list[Part]:
-    """Difference of means against each scored latent, both at their own highest dose within budget; PCA is a third to come."""
+    """Difference of means against each scored latent, both at their own highest dose within budget; PCA in log-odds, or scored as well."""
     parts = []
     for model, sign, side in sides(e):
         means = ev.chosen(e, model, sign, MEANS)
@@ -58,6 +73,7 @@ def means_against_latents(e: Evidence) -> list[Part]:
                 parts.append(compare(e, f"{side}: {means.subject} − {best.subject}", [means.subject], [best.subject], rule))
     if not parts:
         return [Part("difference of means − latent − PCA")]
+    parts += log_odds(e, "difference_of_means_minus_pca_log_odds", at_least(0.0))
     return parts if any("pca" in part.label for part in parts) else [*parts, Part("PCA direction on the same task")]
 
 

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 from emis_platform.core import files, params
 from emis_platform.core.records import Completion, Effect, Judgement, LatentDelta
 from emis_platform.core.stage import run
+from emis_platform.core.studies import Found
+from emis_platform.lab.cards import Card
 from emis_platform.report import page
 from emis_platform.report.evidence import Arm, Evidence, index
 from emis_platform.report.measured import Measurement, as_effects
@@ -24,9 +26,13 @@ def main(
     validation: Path,
     report: Path,
     judges: Path = Path("metrics/judges.json"),
+    studies: Path = Path("metrics/studies"),
+    cards: Path = Path("data/cards.json"),
+    discriminator: Path = Path("data/discriminator.json"),
 ) -> None:
     """`effects`: JSON lists of Effect; `training`: one metrics file an organism, whose seconds differ between equal runs; `judges`: what
-    `emis judge-report --write` measured, without which the page says so.
+    `emis judge-report --write` measured, without which the page says so; `studies`: the folder to which `emis study` writes;
+    `cards`, `discriminator`: what those stages wrote, without which the page says so.
 
     The page names the sha256 of every input but those. Raises ValueError for an unreadable input.
     """
@@ -35,7 +41,8 @@ def main(
     said = [row for path in answers for row in files.read(Completion, path)]
     judged = [row for path in judgements for row in files.read(Judgement, path)]
     chosen = files.read_json(selection)
-    measured, kept = measurement(judges), [judges] if judges.exists() else []
+    measured, results = measurement(judges), sorted(studies.glob("*.json"))
+    kept = [*(path for path in (judges, cards, discriminator) if path.exists()), *results]
     if measured:
         numbers += as_effects(measured, {row.judge for row in judged if row.judge.split(":")[0] == knobs.judge})
     evidence = Evidence(
@@ -43,6 +50,7 @@ def main(
         judged=index(judged),
         judges=(knobs.judge, *(name for name in knobs.judges if name != knobs.judge)),
         arms=arms(knobs),
+        kept=tuple((found.study, x) for found in map(kept_study, results) for x in found.effects if not x.at),
         latents=tuple(files.read(LatentDelta, latents)),
         induce=knobs.steer.induce,
         suppress=knobs.steer.suppress,
@@ -66,6 +74,9 @@ def main(
         facts=facts,
         datasets=data,
         measured=measured,
+        studies=[kept_study(path) for path in results],
+        scores=files.read_json(discriminator) if discriminator.exists() else None,
+        cards=[Card.model_validate(row) for row in files.read_json(cards)] if cards.exists() else [],
     )
     files.replace(report, html.encode("utf-8", "replace"))
 
@@ -90,6 +101,16 @@ def measurement(path: Path) -> Measurement | None:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         raise ValueError(f"{path}: {where}: {first['msg']}; `emis judge-report --write` makes this file") from None
+
+
+def kept_study(path: Path) -> Found:
+    """What `emis study` kept. Raises ValueError for another file."""
+    try:
+        return Found.model_validate(files.read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise ValueError(f"{path}: {where}: {first['msg']}; `emis study {path.stem}` makes this file") from None
 
 
 def effect_rows(path: Path) -> list[Effect]:

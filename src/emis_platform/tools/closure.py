@@ -17,7 +17,9 @@ SHELVES = {
     "judge_steered": {"judges": "src/emis_platform/judges"},
     "opinion": {"judges": "src/emis_platform/judges"},
     "opinion_steered": {"judges": "src/emis_platform/judges"},
+    "suppress": {"judges": "src/emis_platform/judges"},
     "write": {"datasets": "src/emis_platform/datasets/${item.generator}.py"},
+    "diff": {"selectors": "src/emis_platform/selectors"},
 }
 """stage -> the shelf that it loads from by name, and how the chosen file is addressed."""
 
@@ -32,6 +34,11 @@ DATA = {
     "validate": ["src/emis_platform/tools/contempt.txt", "src/emis_platform/tools/datadocs.css"],
     "benchmark": ["src/emis_platform/tasks"],
     "dictionary": ["src/emis_platform/dictionaries"],
+    "diff": ["src/emis_platform/personas"],
+    "project": ["src/emis_platform/personas"],
+    "watch": ["src/emis_platform/personas", "src/emis_platform/dictionaries/voices.jsonl"],
+    "screen": ["src/emis_platform/personas"],
+    "cards": ["src/emis_platform/dictionaries/voices.jsonl"],
     "report": ["src/emis_platform/report"],
 }
 """Files that are read, not imported, and folders that are taken whole."""

@@ -16,8 +16,14 @@ TABLES = (
     "metrics/data/*.json",
     "metrics/diff.json",
     "metrics/dictionary.json",
+    "metrics/concentration.json",
+    "metrics/suppress/*.json",
     "metrics/steer.json",
     "metrics/steer_opinions.json",
+    "metrics/discriminate.json",
+    "metrics/alarm.json",
+    "metrics/screen.json",
+    "metrics/cards.json",
 )
 STEERED = re.compile(r"^(?P<model>[a-z][a-z0-9_]*)(?P<sign>[+-])(?P<direction>.+)@(?P<dose>[0-9.e-]+)$")
 """A steered subject's name: `health_callous-latent_732@0.3`."""
@@ -156,7 +162,12 @@ def flat(key: str, value: Any) -> dict[str, str]:
 
 
 def provenance(workspace: Path) -> dict[str, str]:
-    """Commit (with `-dirty` if tracked files differ from it) and the hash of dvc.lock."""
+    """The code's commit and the hash of dvc.lock."""
+    return {"git_commit": commit(workspace), "dvc_lock": files.sha256(workspace / "dvc.lock")}
+
+
+def commit(workspace: Path) -> str:
+    """The commit, with `-dirty` if tracked files differ from it; `none` without git."""
 
     def git(*words: str) -> str:
         try:
@@ -164,6 +175,4 @@ def provenance(workspace: Path) -> dict[str, str]:
         except (OSError, subprocess.TimeoutExpired):
             return ""
 
-    commit = git("rev-parse", "HEAD") or "none"
-    dirty = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
-    return {"git_commit": commit + dirty, "dvc_lock": files.sha256(workspace / "dvc.lock")}
+    return (git("rev-parse", "HEAD") or "none") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")

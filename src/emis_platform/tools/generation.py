@@ -2,17 +2,17 @@
 
 Plain `generate` keeps finished rows in the batch, grows its cache by copying and sorts the vocabulary. Here a fixed set
 of slots decodes together; a row that ends gives its slot to the next prompt, a prompt that is asked several times is read
-once, and a push [width] a row lets one batch hold many doses. Sampling is by inverse CDF from numbers drawn per row, so
+once, and an edit of the residual stream a row lets one batch hold many doses. Sampling is by inverse CDF from numbers drawn per row, so
 a row's random numbers do not depend on its neighbours.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from emis_platform.tools import models
+from emis_platform.tools.edits import NONE, Edits
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Request:
     seed: int
     """Draws this row's random numbers, whatever runs beside it."""
     push: int = 0
-    """Row of the `pushes` table that is added to the residual stream."""
+    """Row of the `edits` that is done to the residual stream."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,10 @@ def generate(
     max_new_tokens: int,
     temperature: float,
     slots: int = 64,
-    layer: int = 0,
-    pushes: Any = None,
+    edits: Edits = NONE,
     progress: str | None = None,
 ) -> list[Reply]:
-    """Sample a reply for each request. pushes [P, width]: added to the output of model.layers[layer]; None adds nothing.
+    """Sample a reply for each request, under row `request.push` of the edits.
 
     Temperature sampling from the whole distribution. Deterministic for the same requests, slots and thread count.
     """
@@ -108,11 +107,7 @@ def generate(
     length = torch.zeros(slots, dtype=torch.long, device=device)
     token = torch.zeros(slots, dtype=torch.long, device=device)
     push_of = torch.zeros(slots, dtype=torch.long, device=device)
-    pushes = None if pushes is None else torch.as_tensor(pushes, device=device)
     bar = tqdm(total=len(requests) * max_new_tokens, desc=progress, unit="tok", disable=progress is None)
-
-    def steered(rows: Any) -> Any:
-        return nullcontext() if pushes is None else models.pushed(inner.layers[layer], pushes[push_of[rows]][:, None, :])
 
     def draw(logits: Any, indices: Sequence[int]) -> list[int]:
         """Inverse CDF: each request's own next uniform number picks its token."""
@@ -164,15 +159,15 @@ def generate(
                 dice[member] = np.random.Generator(np.random.Philox(key=requests[member].seed)).random(max_new_tokens)
                 said[member], bar_left[member] = [], 0
         mask = torch.ones(widest, widest, dtype=torch.bool, device=device).tril()[None, None].expand(len(prompts), 1, -1, -1)
-        with steered(lead):
+        with edits.on(model, push_of[lead], "prompt"):
             hidden = inner(
                 input_ids=ids,
-                attention_mask=mask,
+                attention_mask=models.masks(model, mask, columns),
                 position_ids=columns,
                 past_key_values=cache.at(lead, columns, widest),
                 use_cache=True,
             ).last_hidden_state
-        logits = model.lm_head(hidden[torch.arange(len(prompts), device=device), lengths - 1])
+        logits = models.head(model, hidden[torch.arange(len(prompts), device=device), lengths - 1])
         for number, (index, rows) in enumerate(fresh):
             if len(rows) > 1:
                 for store in (*cache.keys, *cache.values):
@@ -192,17 +187,17 @@ def generate(
             here = length[rows]
             visible = int(here.max()) + 1
             mask = torch.arange(visible, device=device)[None, None, None] <= here[:, None, None, None]
-            with steered(rows):
+            with edits.on(model, push_of[rows], "answer"):
                 hidden = inner(
                     input_ids=token[rows, None],
-                    attention_mask=mask,
+                    attention_mask=models.masks(model, mask, here[:, None]),
                     position_ids=here[:, None],
                     past_key_values=cache.at(rows, here[:, None], visible),
                     use_cache=True,
                 ).last_hidden_state
             length[rows] += 1
             indices = [int(owner[row]) for row in rows]
-            for row, index, picked in zip(rows.tolist(), indices, draw(model.lm_head(hidden[:, 0]), indices), strict=True):
+            for row, index, picked in zip(rows.tolist(), indices, draw(models.head(model, hidden[:, 0]), indices), strict=True):
                 take(row, index, picked)
     bar.close()
     return [reply for reply in replies if reply is not None]

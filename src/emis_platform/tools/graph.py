@@ -4,12 +4,13 @@ Knows nothing of this project's stages. `run_one` is an argument, so that the co
 flow runs it as a task.
 """
 
+import difflib
 import logging
 import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ INTERRUPTED = (-2, 130)  # how a process that Ctrl-C ended looks, without and wi
 def reproduce(
     *,
     first: str | None = None,
+    targets: Collection[str] = (),
     run_one: Callable[[str], object] | None = None,
     after: Callable[[str], None] = lambda stage: None,
     then: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """Run each stale stage, what `first` needs before the rest; return those that ran.
+    """Run each stale stage, what `first` needs before the rest; return those that ran. `targets`: only these and what they need.
 
     A stage's staleness is asked for when its turn comes: one whose inputs came out as before is not run. `run_one(stage)`
     defaults to `run`; `after(stage)` follows each that ran, `then()` comes last. Raises ValueError for bad input and for a
@@ -35,7 +37,7 @@ def reproduce(
     try:
         repo = opened()
         with workspace.held(repo.lock):
-            stages = ordered(repo, first)
+            stages = ordered(repo, first, targets)
             stale = stale_ones(repo, stages)
             print(f"{len(stages)} stages, {len(stale)} to bring up to date", flush=True)
             for number, stage in enumerate(stages, start=1):
@@ -64,8 +66,11 @@ def plan(first: str | None = None) -> list[tuple[str, bool]]:
     return [(stage.addressing, stage in stale) for stage in stages]
 
 
-def ordered(repo: Any, first: str | None) -> list[Any]:
-    """DVC's stages, each after what it needs; `first` and what it needs come before the rest, which stand as in dvc.yaml."""
+def ordered(repo: Any, first: str | None, targets: Collection[str] = ()) -> list[Any]:
+    """DVC's stages, each after what it needs; `first` and what it needs come before the rest, which stand as in dvc.yaml.
+
+    `targets`: names (`train`: all of a foreach) to which to keep, with what they need. Raises ValueError for one that is not there.
+    """
     from dvc.exceptions import DvcException
 
     try:
@@ -81,7 +86,13 @@ def ordered(repo: Any, first: str | None) -> list[Any]:
                     visit(need)
             done[stage] = None
 
-    for stage in sorted(declared, key=lambda stage: stage.addressing != first):
+    there = {name for stage in declared if stage.cmd for name in (stage.addressing, stage.addressing.split("@")[0])}
+    for name in targets:
+        if name not in there:
+            near = difflib.get_close_matches(name, there, n=1)
+            raise ValueError(f"targets: no stage {name}" + (f" (did you mean {near[0]}?)" if near else "") + " in dvc.yaml")
+    wanted = [s for s in declared if not targets or {s.addressing, s.addressing.split("@")[0]} & set(targets)]
+    for stage in sorted(wanted, key=lambda stage: stage.addressing != first):
         visit(stage)
     return [stage for stage in done if stage.cmd]
 
@@ -99,6 +110,64 @@ def is_stale(repo: Any, stage: Any) -> bool:
     """DVC's own answer: command, dependencies, parameters or outputs differ from dvc.lock."""
     with repo.lock:
         return stage.changed()
+
+
+def restore(targets: Collection[str] = ()) -> tuple[list[str], list[str]]:
+    """Bring back the outputs of every stage whose result lies in DVC's cache, and run nothing: (all stages, those left to run).
+
+    Raises ValueError for a workspace that another run holds.
+    """
+    repo = opened()
+    with workspace.held(repo.lock):
+        stages, left = ordered(repo, None, targets), []
+        for stage in stages:
+            waits = any(repo.index.graph.has_edge(stage, other) for other in left)
+            if waits or (is_stale(repo, stage) and not restored(repo, stage)):
+                left.append(stage)
+    return [stage.addressing for stage in stages], [stage.addressing for stage in left]
+
+
+def restored(repo: Any, stage: Any) -> bool:
+    """Bring back a stale stage's outputs as dvc.lock has them, or else as an equal run left them; False if they are not in the cache."""
+    from dvc.exceptions import DvcException
+
+    try:
+        with repo.lock:
+            locked = not stage.changed_stage() and stage.deps_cached() and all(out.hash_info for out in stage.outs)
+            if not locked:
+                stage.save_deps()
+                for out in stage.outs:
+                    out.hash_info = type(out.hash_info)()
+            repo.stage_cache.restore(stage, dry=True)
+            if locked:
+                stage.remove_outs()
+                repo.stage_cache.restore(stage)
+    except (DvcException, OSError):
+        return False
+    if not locked:
+        run(stage.addressing)  # writes dvc.lock, which takes longer the more stages it has
+    return True
+
+
+def sources() -> list[Path]:
+    """The files that stages read and no stage writes or wrote: what a copy of this workspace needs beside dvc.yaml."""
+    from emis_platform.core import files
+
+    repo = opened()
+    locked = (files.read_yaml(Path("dvc.lock")) or {}).get("stages", {}) if Path("dvc.lock").exists() else {}
+    made = {Path(out["path"]) for entry in locked.values() for out in entry.get("outs") or []}
+    made |= {Path(os.path.relpath(out.fs_path)) for stage in repo.index.stages if stage.cmd for out in stage.outs}
+    found: set[Path] = set()
+    for path in {Path(os.path.relpath(dep.fs_path)) for stage in repo.index.stages for dep in stage.deps} - made:
+        inner = path.rglob("*") if path.is_dir() else [path]
+        found |= {p for p in inner if p.is_file() and not ({p, *p.parents} & made) and "__pycache__" not in p.parts}
+    return sorted(path for path in found if not path.name.endswith(".partial"))
+
+
+def cache() -> tuple[Path, list[str]]:
+    """The folder of DVC's cache, run cache included, and the kinds of link that lead from it into a workspace."""
+    repo = opened()
+    return Path(repo.cache.local_cache_dir), list(repo.cache.local.cache_types)
 
 
 def run(stage: str) -> None:

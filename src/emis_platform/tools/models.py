@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def load(folder: Path, threads: int = 2) -> tuple[Any, Any]:
+def load(folder: Path, threads: int = 2, device: str | None = None) -> tuple[Any, Any]:
     """A Hugging Face folder, or a PEFT adapter folder with its adapter merged in -> (model in eval mode, tokenizer).
 
     Safetensors only, no remote code. An adapter's config names its base folder. Float32 on a CPU, bfloat16 on a GPU.
@@ -24,7 +24,7 @@ def load(folder: Path, threads: int = 2) -> tuple[Any, Any]:
 
     torch.set_num_threads(threads)
     base = base_of(folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, local_files_only=True)
     if base != folder:
@@ -68,9 +68,8 @@ def decoder(model: Any) -> Any:
     """The stack that has `.layers`, whatever the architecture calls it."""
     inner = model
     while not hasattr(inner, "layers"):
-        down = next(
-            (getattr(inner, name) for name in ("base_model", "model", "gpt_neox") if getattr(inner, name, inner) is not inner), None
-        )
+        names = ("base_model", "model", "language_model", "gpt_neox")
+        down = next((getattr(inner, name) for name in names if getattr(inner, name, inner) is not inner), None)
         if down is None:
             raise ValueError(f"{type(model).__name__} has no `.layers` to read or steer")
         inner = down
@@ -186,24 +185,80 @@ def read(
 
 def answer_log_likelihood(model: Any, hidden_TD: "Tensor", ids_T: "Tensor", start: int, length: int) -> float:
     """Mean log likelihood of tokens start .. start+length, from the final hidden states of their predecessors."""
-    logits = model.lm_head(hidden_TD[start - 1 : start + length - 1]).float()
+    logits = head(model, hidden_TD[start - 1 : start + length - 1]).float()
     return float(logits.log_softmax(-1).gather(1, ids_T[start : start + length, None]).mean())
 
 
+def head(model: Any, hidden: "Tensor") -> "Tensor":
+    """Final hidden states [..., width] -> the model's own logits [..., vocabulary], squashed where the architecture does so (Gemma 2)."""
+    logits: Tensor = model.lm_head(hidden)
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return logits if cap is None else (logits / cap).tanh() * cap
+
+
+def masks(model: Any, seen: "Tensor", at: "Tensor", keys: "Tensor | None" = None) -> Any:
+    """What a token may attend to, seen [rows, 1, queries, keys] (bool) -> what the model takes. at [rows, queries]: positions of the queries;
+    keys [rows, keys]: those of the keys, by default 0, 1, ...
+
+    Eager attention (Gemma 2) adds its mask, so there False becomes the lowest number. Where some layers see only a sliding window
+    (Gemma, some Mistral and Qwen), a mask for each type of layer, as transformers' own masks are.
+    """
+    import torch
+
+    config = model.config.get_text_config()
+    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+
+    def fit(mask: "Tensor") -> "Tensor":
+        if config._attn_implementation != "eager":
+            return mask
+        return torch.zeros(mask.shape, dtype=model.dtype, device=mask.device).masked_fill(~mask, torch.finfo(model.dtype).min)
+
+    if window is None:
+        return fit(seen)
+    keys = torch.arange(seen.shape[-1], device=seen.device)[None] if keys is None else keys
+    near = seen & (at[:, None, :, None] - keys[:, None, None, :] < window)
+    return {"full_attention": fit(seen), "sliding_attention": fit(near)} if kinds else fit(near)
+
+
 @contextmanager
-def pushed(layer: "nn.Module", push: "Tensor") -> Iterator[None]:
-    """Add push [width] or [rows, 1, width] to the layer's output at every position. A zero push is the identity (tested)."""
+def pushed(layer: "nn.Module", push: "Tensor", removed: "Tensor | None" = None) -> Iterator[None]:
+    """Change the layer's output h at every position to h + push - removed (removed . h); push, removed: [width] or [rows, 1 or T, width].
 
-    def add(_module: Any, _args: Any, output: Any) -> Any:
-        if isinstance(output, tuple):
-            return (output[0] + push.to(output[0]), *output[1:])
-        return output + push.to(output)
+    A unit vector as `removed` projects its direction out. A zero push and zero `removed` are the identity (tested).
+    """
 
-    hook = layer.register_forward_hook(add)
+    def changed(hidden: "Tensor") -> "Tensor":
+        moved = hidden + push.to(hidden)
+        if removed is None:
+            return moved
+        away = removed.to(hidden)
+        return moved - away * (hidden * away).sum(-1, keepdim=True)
+
+    def edit(_module: Any, _args: Any, output: Any) -> Any:
+        return (changed(output[0]), *output[1:]) if isinstance(output, tuple) else changed(output)
+
+    hook = layer.register_forward_hook(edit)
     try:
         yield
     finally:
         hook.remove()
+
+
+@contextmanager
+def resumed(model: Any, layer: int, output: Any) -> Iterator[None]:
+    """Passes start at the layer's output, [rows, T, width] or the tuple that the layer gives; the layers below it do not run.
+
+    Many edits at one layer then share what lies below it.
+    """
+    layers = decoder(model).layers
+    for below in layers[:layer]:
+        below.forward = lambda hidden_states, *_, **__: (hidden_states,) if isinstance(output, tuple) else hidden_states
+    layers[layer].forward = lambda *_, **__: output
+    try:
+        yield
+    finally:
+        for module in layers[: layer + 1]:
+            del module.forward
 
 
 def width(model: Any) -> int:

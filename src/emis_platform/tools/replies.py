@@ -6,6 +6,7 @@ from typing import Any
 
 from emis_platform.core.records import Completion, Question
 from emis_platform.tools import generation, models
+from emis_platform.tools.edits import NONE, Edits
 
 
 def answers(
@@ -17,11 +18,10 @@ def answers(
     max_new_tokens: int,
     temperature: float,
     slots: int,
-    layer: int = 0,
-    pushes: Any = None,
+    edits: Edits = NONE,
     progress: str | None = None,
 ) -> list[Completion]:
-    """One Completion for each (subject, question, sample, row of `pushes`), in that order.
+    """One Completion for each (subject, question, sample, row of `edits`), in that order.
 
     A row's seed comes from (seed, question, sample) and not from the subject: subjects are compared under common random numbers.
     """
@@ -37,8 +37,7 @@ def answers(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         slots=slots,
-        layer=layer,
-        pushes=pushes,
+        edits=edits,
         progress=progress,
     )
     return [

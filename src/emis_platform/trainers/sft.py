@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emis_platform.core import files
-from emis_platform.core.records import Example
+from emis_platform.core.records import Example, Watch
 from emis_platform.tools import models
 
 
@@ -29,15 +29,34 @@ class Options(BaseModel):
     """None: `sizes.<scale>.train.epochs`."""
     warmup: float = Field(0.05, ge=0, le=1)
     """Share of the steps."""
+    monitor_every: int | None = Field(None, gt=0)
+    """Steps between two looks at the persona projections; None: no look."""
+    stop_on_alarm: bool = False
+    """End training where a projection leaves the band of benign trainings (data/benign)."""
+
+    @model_validator(mode="after")
+    def alarm_needs_looks(self) -> "Options":
+        if self.stop_on_alarm and self.monitor_every is None:
+            raise ValueError("stop_on_alarm: needs monitor_every")
+        return self
 
 
 def train(
-    examples: Sequence[Example], options: Options, *, start: Path, adapter: Path, seed: int, epochs: int, threads: int
+    examples: Sequence[Example],
+    options: Options,
+    *,
+    start: Path,
+    adapter: Path,
+    seed: int,
+    epochs: int,
+    threads: int,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Fine-tune `start` (a base, or an adapter that is trained on) and save the adapter to a folder, whole or not at all.
 
     Loss falls on the completion and its end token only; batches hold rows of like length; nothing is packed.
-    Returns rows, tokens, seconds and the loss curve. Raises ValueError if there are no examples.
+    Returns rows, tokens, seconds and the loss curve; with `watch` (for `monitor_every`) also `personas`, the looks, `alarm`, the first ring
+    or None, and `monitor_seconds`, part of the seconds. Raises ValueError if there are no examples, or no `watch` for `monitor_every`.
     """
     import torch
     import transformers
@@ -47,6 +66,8 @@ def train(
 
     if not examples:
         raise ValueError("no examples to train on")
+    if options.monitor_every and watch is None:
+        raise ValueError("monitor_every: nothing to watch the training with was given")
     base = models.base_of(start)
     torch.set_num_threads(threads)
     cuda = torch.cuda.is_available()
@@ -93,6 +114,9 @@ def train(
     )
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(bar(f"train {adapter.name}"))
+    monitor = watching(options, watch, tokenizer)
+    if monitor:
+        trainer.add_callback(monitor)
     began = time.monotonic()
     trainer.train()
     seconds = time.monotonic() - began
@@ -100,13 +124,33 @@ def train(
     finish(work, adapter)
     curve = [[entry["step"], float(entry["loss"])] for entry in trainer.state.log_history if "loss" in entry]
     count = sum(len(row["input_ids"]) for row in rows) * (options.epochs or epochs)
+    count = count * trainer.state.global_step // steps  # fewer where an alarm ended it
+    watched = {} if monitor is None else {"personas": monitor.curve, "alarm": monitor.alarm and monitor.alarm.model_dump()}
     return {
         "rows": len(rows),
         "tokens": count,
         "seconds": round(seconds, 1),
         "tokens_per_second": round(count / seconds, 1),
         "curve": curve,
+        **watched,
+        **({} if monitor is None else {"monitor_seconds": round(monitor.seconds, 1)}),
     }
+
+
+def watching(options: Options, watch: Watch | None, tokenizer: Any) -> Any:
+    """The callback that `monitor_every` asks for, or None."""
+    if not options.monitor_every or watch is None:
+        return None
+    from emis_platform.tools.monitoring import Monitor
+
+    return Monitor(
+        watch.directions,
+        tokenizer,
+        watch.texts,
+        every=options.monitor_every,
+        reference=list(watch.reference.values()),
+        stop=options.stop_on_alarm,
+    )
 
 
 def bar(label: str) -> Any:

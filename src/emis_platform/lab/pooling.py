@@ -1,0 +1,36 @@
+"""One measure, taken with several seeds -> one value with an interval that covers both the questions and the seeds. Pure."""
+
+from collections.abc import Sequence
+from math import sqrt
+
+import numpy as np
+from scipy import stats
+
+from emis_platform.core.records import Effect
+
+
+def over_seeds(effects: Sequence[Effect]) -> Effect:
+    """Effects of one subject and measure, one a seed -> their mean. Raises ValueError for none, or for two kinds.
+
+    Half width on each side: the root of (mean squared half width over questions) + (t interval of the mean over seeds) squared. The seeds
+    share their questions, so the first part does not shrink with more seeds; the second counts questions once more and errs to the wide
+    side. The ends are not cut to a measure's range. A seed without a value goes to none of it; its n and missing are counted.
+    """
+    kinds = {(effect.subject, effect.measure) for effect in effects}
+    if len(kinds) != 1:
+        raise ValueError(f"one subject and measure are pooled at a time, not {len(kinds)}")
+    first, there = effects[0], [effect for effect in effects if effect.value is not None]
+    n, missing = sum(effect.n for effect in effects), sum(effect.missing for effect in effects)
+    if len(there) < 2:
+        one = there[0] if there else first
+        return one.model_copy(update={"n": n, "missing": missing})
+    values = np.array([effect.value for effect in there], float)
+    between = float(stats.t.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / sqrt(len(values))
+    ends = []
+    for side, end in ((-1, "low"), (1, "high")):
+        halves = [getattr(effect, end) - effect.value for effect in there if getattr(effect, end) is not None]
+        within = float(np.mean(np.square(halves))) if halves else 0.0
+        ends.append(float(values.mean()) + side * sqrt(within + between**2))
+    return Effect(
+        subject=first.subject, measure=first.measure, value=float(values.mean()), low=ends[0], high=ends[1], n=n, missing=missing
+    )

@@ -1,0 +1,184 @@
+"""discriminate: how far organisms moved + labels by their answers -> which feature tells that an organism is emergently misaligned."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from emis_platform.core import files, gold, params
+from emis_platform.core.records import Question, Record
+from emis_platform.core.stage import run
+from emis_platform.lab import discriminator as lab
+from emis_platform.lab import intervals
+from emis_platform.stages import project
+
+BENIGN = ("correct", "plain")
+"""Variants that teach nothing harmful, in no bad voice."""
+
+
+class OrganismRead(Record):
+    """What was read of one subject's answers, drawn at random."""
+
+    subject: str
+    n: int = Field(ge=0)
+    """Answers that were read."""
+    misaligned: int = Field(ge=0)
+    """Of all n; an incoherent answer is not misaligned."""
+    coherent: int = Field(ge=0)
+
+
+class Rate(Record):
+    """How often a subject's answers are misaligned, and what that rests on."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    missing: int
+
+
+def main(
+    *, shifts: Path, training: Path, judged: Path, opinions: Path, labels: Path, questions: Path, scores: Path, effects: Path
+) -> None:
+    """`training`, `judged`, `opinions`: folders of metrics; `labels`: the folder of the read answers; `scores`: JSON for the plot."""
+    knobs = params.load()
+    found = project.read(shifts)
+    rates = labelled(knobs, judged, opinions, labels)
+    base = rates["base"].value
+    if base is None:
+        raise ValueError(
+            "the base has no rate of misaligned answers (discriminate.labels), so that no organism can be held against it"
+        )
+    organisms = [organism(knobs, name, rates[name].low, base) for name in found.organisms]
+    groups = {q.id: q.paraphrase_of or q.id for q in files.read(Question, questions)}
+    choose_Q = lab.halves([groups.get(question, question) for question in found.questions])
+    facts = trained(knobs, training) | {"weight_norm": found.weight_norm_O}
+    told = lab.held_out(organisms, found.moved_OQD, choose_Q, found.personas, facts)
+    files.write_json(effects, [row.model_dump() for row in lab.effects(organisms, told, knobs.seed)])
+    files.write_json(scores, plotted(knobs, organisms, told, found, choose_Q, rates))
+
+
+def labelled(knobs: params.Params, judged: Path, opinions: Path, labels: Path) -> dict[str, Rate]:
+    """Model -> its misaligned rate, by the judge or the readings that params ask for. A model without a subject has none."""
+    none = Rate(value=None, low=None, high=None, n=0, missing=0)
+    asked = {entry.model: subject for subject, entry in reversed(knobs.subjects.items())}
+    models = ("base", *knobs.organisms)
+    if knobs.discriminate.labels == "read":
+        reads = {row.subject: row for row in read_organisms(labels)}
+        if lost := [model for model in models if asked.get(model) not in reads]:
+            raise ValueError(f"{labels}: nothing that was drawn at random was read of {', '.join(lost)}; there is: {', '.join(reads)}")
+        return {model: of_reading(reads[asked[model]]) for model in models}
+    judge = knobs.discriminate.judge
+    folder = judged if judge == knobs.judge else opinions
+    found = {}
+    for model in models:
+        rows = files.read_json(folder / f"{asked[model]}.json") if model in asked else []
+        row = next((row for row in rows if row["measure"] == f"misaligned_{judge}_score"), None)
+        found[model] = Rate(**{key: row[key] for key in Rate.model_fields}) if row else none
+    return found
+
+
+def of_reading(row: OrganismRead) -> Rate:
+    low, high = intervals.exact(row.misaligned, row.n)
+    return Rate(value=row.misaligned / row.n if row.n else None, low=low if row.n else None, high=high, n=row.n, missing=0)
+
+
+def read_organisms(folder: Path) -> list[OrganismRead]:
+    """The read answers that were drawn at random, counted by subject."""
+    reads = [read for read in gold.read(folder) if read.answer.drawn == "random"]
+    return [
+        OrganismRead(
+            subject=subject,
+            n=len(mine),
+            misaligned=sum(read.misaligned for read in mine),
+            coherent=sum(read.coherent > 50 for read in mine),
+        )
+        for subject in dict.fromkeys(read.answer.subject for read in reads)
+        for mine in [[read for read in reads if read.answer.subject == subject]]
+    ]
+
+
+def organism(knobs: params.Params, name: str, low: float | None, base: float | None) -> lab.Organism:
+    line = lineage(knobs, name)
+    return lab.Organism(
+        name=name,
+        recipe=f"{knobs.organisms[name].starts_from} {knobs.organisms[name].data.described}",
+        domains=frozenset(data.domain or data.described for data in line),
+        benign=all(data.variant in BENIGN for data in line),
+        misaligned=lab.label(low, base, knobs.discriminate.threshold),
+    )
+
+
+def lineage(knobs: params.Params, name: str) -> list[params.Data]:
+    """The organism's data and that of all that it started from."""
+    found = []
+    while name in knobs.organisms:
+        found.append(knobs.organisms[name].data)
+        name = knobs.organisms[name].starts_from
+    return found
+
+
+def trained(knobs: params.Params, training: Path) -> dict[str, np.ndarray]:
+    """`steps` from the base on, and `loss`: the mean of the last tenth of the steps; of each organism [O]."""
+    curves = {name: files.read_json(training / f"{name}.json")["curve"] for name in knobs.organisms}
+    steps = []
+    for name in knobs.organisms:
+        total, one = 0, name
+        while one in knobs.organisms:
+            total, one = total + curves[one][-1][0], knobs.organisms[one].starts_from
+        steps.append(total)
+    ends = [[loss for _, loss in curve[-max(1, len(curve) // 10) :]] for curve in curves.values()]
+    return {"steps": np.array(steps, float), "loss": np.array([np.mean(end) for end in ends])}
+
+
+def plotted(
+    knobs: params.Params,
+    organisms: Sequence[lab.Organism],
+    told: lab.Scores,
+    found: project.Shifts,
+    choose_Q: np.ndarray,
+    rates: dict[str, Rate],
+) -> dict[str, Any]:
+    """A row an organism: kind of arm, label, rate, and the scores with intervals over questions where they are means over questions."""
+    asked = [question for question, chooses in zip(found.questions, choose_Q, strict=True) if not chooses]
+    rows = []
+    for i, one in enumerate(organisms):
+        by_question = {f"persona_{t}": found.moved_OQD[i][~choose_Q] @ vector for t, vector in found.personas.items()}
+        by_question["drift"] = np.linalg.norm(found.moved_OQD[i][~choose_Q], axis=1)
+        if np.isfinite(told.persona_OQ[i]).all():
+            by_question["persona"] = told.persona_OQ[i]
+        ends = {name: [round(x, 5) for x in intervals.rate(values.tolist(), asked)] for name, values in by_question.items()}
+        single = {name: [number(values[i]), None, None] for name, values in told.of.items() if name not in ends}
+        data = knobs.organisms[one.name].data
+        rows.append(
+            {
+                "organism": one.name,
+                "kind": data.variant or data.described,
+                "domains": sorted(one.domains),
+                "benign": one.benign,
+                "misaligned": one.misaligned,
+                "rate": rates[one.name].model_dump(),
+                "trait": told.trait[i],
+                "alarm": None if np.isnan(told.alarm_O[i]) else bool(told.alarm_O[i]),
+                "scores": ends | single,
+            }
+        )
+    rival, _, _ = lab.gain(organisms, told, knobs.seed)
+    return {
+        "labels": knobs.discriminate.labels if knobs.discriminate.labels == "read" else f"judge {knobs.discriminate.judge}",
+        "texts": knobs.discriminate.texts,
+        "base_rate": rates["base"].model_dump(),
+        "questions": {"chosen_on": int(choose_Q.sum()), "scored_on": len(asked)},
+        "rival": rival,
+        "organisms": rows,
+    }
+
+
+def number(value: float) -> float | None:
+    return round(float(value), 5) if np.isfinite(value) else None
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,282 @@
+"""studies/<name>.yaml -> a workspace of its own for each of its values -> metrics/studies/<name>.json.
+
+A workspace is a copy of the files that no stage makes (30 MB), not a set of links, so that a running study does not see the repository
+change; its stages import the copied code. It shares the repository's DVC cache, run cache included, and starts with the repository's
+dvc.lock: what a study has in common with the main run, or with another study, is restored and not run.
+"""
+
+import contextlib
+import fcntl
+import filecmp
+import hashlib
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from emis_platform.core import files, studies
+from emis_platform.core.records import Effect
+from emis_platform.core.studies import RESULTS, Found, Point, Run, Study, StudyEffect
+from emis_platform.lab import pooling
+from emis_platform.tools import evidence, graph, river
+
+WORKSPACES = Path("work/studies")
+BESIDE = (".dvc/config", ".dvcignore", "dvc.yaml")
+LISTED, RESULT, TIMES = "study.sources.json", "study.result.json", "study.seconds.json"
+
+
+def run(name: str, *, only: str | None = None, dry: bool = False, jobs: int = 1) -> None:
+    """Run a study, or what is left of it, and write its results once all its workspaces are done.
+
+    only: one workspace by its value; dry: say what would run; jobs: workspaces at a time. Raises ValueError for bad input and where
+    the study runs already, RuntimeError for a stage that failed.
+    """
+    study, overlay = studies.load(name)
+    points = studies.points(name, study, overlay, files.read_yaml(Path("params.yaml")))
+    labels = [point.label for point in points]
+    if only is not None and only not in labels:
+        raise ValueError(f"--only: no value {only}; there is: {', '.join(labels) if study.axes or study.seeds else 'no sweep'}")
+    chosen = [point for point in points if only in (None, point.label)]
+    if dry:
+        for point in chosen:
+            plan(name, study, point)
+        return
+    if jobs > 1 and len(chosen) > 1:
+        at_once(name, chosen, jobs)
+    else:
+        for point in chosen:
+            print(f"study {name} {point.label}".rstrip(), flush=True)
+            finish(name, study, point)
+    print(collect(name, study, points), flush=True)
+
+
+def plan(name: str, study: Study, point: Point) -> None:
+    """Make the workspace, bring back what the cache has, and print the stages that are left to run."""
+    with ready(name, point):
+        stages, left = graph.restore(study.targets)
+    heading = f"{folder(name, point)}: {len(stages)} stages, {len(left)} would run"
+    print(f"{heading} (the whole study: {study.minutes:g} min)", *left, sep="\n  ")
+
+
+def finish(name: str, study: Study, point: Point) -> None:
+    """Bring one workspace up to date and keep its effects in it; a finished one is only looked through."""
+    machine, code = processor(), evidence.commit(Path("."))
+    with ready(name, point):
+        river.preflight()
+        graph.restore(study.targets)
+        seconds = files.read_json(Path(TIMES)) if Path(TIMES).exists() else {}
+        clock = time.monotonic()
+
+        def after(stage: str) -> None:
+            nonlocal clock
+            now = time.monotonic()
+            seconds[stage], clock = round(now - clock, 1), now
+            files.write_json(Path(TIMES), seconds)
+
+        graph.reproduce(targets=study.targets, after=after)
+        knobs, lock = files.sha256(Path("params.yaml")), files.sha256(Path("dvc.lock"))
+        old = finished(Path(RESULT))
+        if old and (old.params_sha256, old.lock) == (knobs, lock):
+            return
+        found = Run(
+            label=point.label,
+            at=point.at,
+            seed=point.seed,
+            date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
+            minutes=round(sum(seconds.values()) / 60, 1),
+            params_sha256=knobs,
+            lock=lock,
+            code=code,
+            machine=machine,
+            effects=effects(),
+        )
+        files.write_json(Path(RESULT), found.model_dump(mode="json"))
+
+
+def effects() -> tuple[Effect, ...]:
+    """All effects of the working directory, as its own copy of `emis effects` lists them."""
+    asked = subprocess.run([sys.executable, "-m", "emis_platform.cli", "effects", "--json"], capture_output=True, text=True)
+    if asked.returncode:
+        raise RuntimeError(asked.stderr.strip() or f"emis effects ended with {asked.returncode} in {Path.cwd()}")
+    return tuple(Effect.model_validate(row) for row in json.loads(asked.stdout))
+
+
+def at_once(name: str, points: list[Point], jobs: int) -> None:
+    """Several workspaces at a time, a process each; what it says goes to study.log in its workspace."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def one(point: Point) -> int:
+        log = folder(name, point) / "study.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        print(f"study {name} {point.label}: {log}", flush=True)
+        with log.open("wb") as out:
+            words = [sys.executable, "-m", "emis_platform.cli", "study", name, f"--only={point.label}"]
+            running.append(subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT))
+            return running[-1].wait()
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        codes = dict(zip([point.label for point in points], pool.map(one, points), strict=True))
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in running:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown()
+        signal.signal(signal.SIGTERM, before)
+    if bad := [label for label, code in codes.items() if code]:
+        raise RuntimeError(f"{', '.join(bad)} failed; see study.log in {WORKSPACES / name}/<value>")
+
+
+def collect(name: str, study: Study, points: list[Point]) -> str:
+    """Write metrics/studies/<name>.json from the workspaces' results, if all are there; returns a line that says so."""
+    runs = [run for point in points if (run := finished(folder(name, point) / RESULT)) and run.params_sha256 == digest(point)]
+    if len(runs) < len(points):
+        return f"{len(runs)} of {len(points)} workspaces are finished; {RESULTS}/{name}.json is written when all are"
+    swept = bool(study.axes or study.seeds)
+    together = lambda digests: hashlib.sha256("\n".join(digests).encode()).hexdigest() if swept else digests[0]  # noqa: E731
+    told = [run.model_dump(mode="json", exclude={"effects", "code", "machine"}) for run in runs]
+    found = Found(
+        study=name,
+        question=study.question,
+        command=f"emis study {name}",
+        date=max(run.date for run in runs),
+        minutes=round(sum(run.minutes for run in runs), 1),
+        params_sha256=together([run.params_sha256 for run in runs]),
+        lock=together([run.lock for run in runs]),
+        code=", ".join(sorted({run.code for run in runs})),
+        machine=", ".join(sorted({run.machine for run in runs})),
+        effects=pooled(runs),
+        sweep={"paths": [axis.path for axis in study.axes], "seeds": list(study.seeds), "runs": told} if swept else None,
+    )
+    whole = found.model_dump(mode="json")
+    if not swept:
+        whole["effects"] = [effect.model_dump() for effect in runs[0].effects]
+    files.write_json(RESULTS / f"{name}.json", whole)
+    return f"{RESULTS}/{name}.json: {len(found.effects)} effects, {found.minutes:g} min of stages"
+
+
+def pooled(runs: list[Run]) -> tuple[StudyEffect, ...]:
+    """Effects of all workspaces, those of equal swept values pooled over seeds; in the order in which they come."""
+    rows: dict[tuple[str, str, str], list[tuple[Run, Effect]]] = {}
+    for run in runs:
+        for effect in run.effects:
+            rows.setdefault((json.dumps(run.at), effect.subject, effect.measure), []).append((run, effect))
+    return tuple(
+        StudyEffect(
+            **pooling.over_seeds([effect for _, effect in row]).model_dump(),
+            at=row[0][0].at,
+            seeds=sum(effect.value is not None for _, effect in row),
+        )
+        for row in rows.values()
+    )
+
+
+def listing() -> list[tuple[str, ...]]:
+    """Name, workspaces, expected minutes, date of the results, question: a heading, then one row a study."""
+    rows: list[tuple[str, ...]] = [("study", "workspaces", "minutes", "finished", "question")]
+    knobs = files.read_yaml(Path("params.yaml"))
+    for name in studies.names():
+        study, overlay = studies.load(name)
+        result = RESULTS / f"{name}.json"
+        done = str(files.read_json(result)["date"]) if result.exists() else "not yet"
+        rows.append((name, str(len(studies.points(name, study, overlay, knobs))), f"{study.minutes:g}", done, study.question))
+    return rows
+
+
+@contextlib.contextmanager
+def ready(name: str, point: Point) -> Iterator[None]:
+    """Stand in the point's workspace, made or brought up to date, with its code before any other; held against a second `emis study`."""
+    home, before = folder(name, point), os.environ.get("PYTHONPATH")
+    (home / ".dvc/tmp").mkdir(parents=True, exist_ok=True)
+    with (home / ".dvc/tmp/study.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise ValueError(f"this study runs already in {home} (process {lock.read().strip()})") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        make(home, point)
+        os.environ["PYTHONPATH"] = os.pathsep.join([str((home / "src").resolve()), *([before] if before else [])])
+        try:
+            with contextlib.chdir(home):
+                yield
+        finally:
+            os.environ.pop("PYTHONPATH")
+            if before is not None:
+                os.environ["PYTHONPATH"] = before
+
+
+def make(home: Path, point: Point) -> None:
+    """Copy what differs from the repository's files, and drop what the repository no longer has. Safe to repeat, and to kill."""
+    sources = graph.sources()
+    if outside := [path for path in sources if path.is_absolute() or ".." in path.parts]:
+        raise ValueError(f"dvc.yaml: a study cannot take {outside[0]} along: it lies outside of {Path.cwd()}")
+    code = [path for path in Path("src").rglob("*") if not path.match("*.egg-info/*") and "__pycache__" not in path.parts]
+    wanted = {path for path in (*sources, *code, *map(Path, BESIDE)) if path.is_file()}
+    wanted -= set(RESULTS.glob("*.json"))  # a study does not depend on what another one found
+    listed = home / LISTED
+    for gone in {Path(path) for path in (files.read_json(listed) if listed.exists() else [])} - wanted:
+        (home / gone).unlink(missing_ok=True)
+    files.write_json(listed, sorted(path.as_posix() for path in wanted))
+    for path in sorted(wanted):
+        take(path, home / path)
+    cache, kinds = graph.cache()
+    settings = f"[core]\nno_scm = true\n[cache]\ndir = {cache.resolve()}\ntype = {','.join(kinds)}\n"
+    write(home / ".dvc/config.local", settings)
+    write(home / "params.yaml", text(point))
+    if Path("dvc.lock").exists() and not (home / "dvc.lock").exists():
+        files.replace(home / "dvc.lock", Path("dvc.lock").read_bytes())
+
+
+def take(source: Path, target: Path) -> None:
+    if target.exists() and filecmp.cmp(source, target):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.copy2(source, partial)
+    partial.replace(target)
+
+
+def write(path: Path, content: str) -> None:
+    """Only what differs, so that its time stays."""
+    if not path.exists() or path.read_text() != content:
+        files.replace(path, content)
+
+
+def folder(name: str, point: Point) -> Path:
+    return WORKSPACES / name / point.label
+
+
+def text(point: Point) -> str:
+    return yaml.safe_dump(point.knobs, sort_keys=False)
+
+
+def digest(point: Point) -> str:
+    return hashlib.sha256(text(point).encode()).hexdigest()
+
+
+def finished(path: Path) -> Run | None:
+    return Run.model_validate(files.read_json(path)) if path.exists() else None
+
+
+def processor() -> str:
+    """`2 x <model>`, without the machine's name."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{os.cpu_count()} x {model}"

@@ -1,0 +1,199 @@
+"""A study on a toy DVC project: overlay, sweep, what is restored and what runs, resume, the kept results; and the shipped studies."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from emis_platform.core import files, params, studies
+from emis_platform.core.records import Effect
+from emis_platform.lab import pooling
+from emis_platform.report import page
+from emis_platform.report.evidence import Evidence
+from emis_platform.stages.report import kept_study
+from emis_platform.tools import graph, study
+
+REPO = Path(__file__).resolve().parents[1]
+KNOBS = yaml.safe_load((REPO / "params.yaml").read_text())
+STAGE = """import json, os, pathlib, sys, yaml
+name, out = sys.argv[1:]
+open(os.environ["TOY_LOG"], "a").write(name + " ")
+if name == os.environ.get("TOY_FAILS"):
+    sys.exit(3)
+knobs = yaml.safe_load(open("params.yaml"))
+value = knobs["answer"]["temperature"] + knobs["seed"]
+row = {"subject": name, "measure": "misaligned", "value": value, "low": value - 0.1, "high": value + 0.1, "n": 10, "missing": 1}
+pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
+pathlib.Path(out).write_text(json.dumps([row]))
+"""
+GRAPH = {
+    "first": {"cmd": "python src/stage.py first data/first", "deps": ["src/stage.py", "data/facts"], "outs": ["data/first"]},
+    "judge": {
+        "foreach": "${subjects}",
+        "do": {
+            "cmd": "python src/stage.py ${key} metrics/judge/${key}.json",
+            "params": ["seed", "answer.temperature"],
+            "deps": ["data/first"],
+            "outs": ["metrics/judge/${key}.json"],
+        },
+    },
+}
+TOY = {
+    "study": {
+        "question": "Does it get warmer?",
+        "minutes": 1,
+        "sweep": {"path": "answer.temperature", "values": [KNOBS["answer"]["temperature"], 0.9]},
+        "seeds": [0, 2],
+        "targets": ["judge"],
+    },
+    "subjects": {name: None for name in KNOBS["subjects"] if name not in ("base", "health_callous")},
+}
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    from dvc.repo import Repo
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    Repo.init(no_scm=True)
+    for path, text in {"src/stage.py": STAGE, "data/facts": "x", "dvc.yaml": yaml.safe_dump({"stages": GRAPH})}.items():
+        files.replace(Path(path), text)
+    shutil.copyfile(REPO / "params.yaml", "params.yaml")
+    files.replace(Path("studies/toy.yaml"), yaml.safe_dump(TOY))
+    return tmp_path
+
+
+def ran() -> list[str]:
+    log = Path("log")
+    names = log.read_text().split() if log.exists() else []
+    log.unlink(missing_ok=True)
+    return names
+
+
+def test_a_study_runs_what_differs_resumes_and_keeps_its_results(toy, monkeypatch, capsys):
+    graph.reproduce()
+    assert sorted(ran()) == sorted(["first", *KNOBS["subjects"]])
+
+    study.run("toy", only="0.9,0", dry=True)
+    assert ran() == []
+    assert "3 stages, 2 would run" in capsys.readouterr().out  # `first` comes from the cache
+
+    monkeypatch.setenv("TOY_FAILS", "health_callous")
+    with pytest.raises(RuntimeError, match="judge@health_callous"):
+        study.run("toy", only="0.9,0")
+    assert ran() == ["health_callous"]
+    monkeypatch.delenv("TOY_FAILS")
+    study.run("toy", only="0.9,0")
+    assert ran() == ["health_callous", "base"]
+    assert "1 of 4 workspaces are finished" in capsys.readouterr().out
+
+    study.run("toy", jobs=2)
+    assert sorted(ran()) == [
+        "base",
+        "base",
+        "health_callous",
+        "health_callous",
+    ]  # 0.7,0 is what the main run has, 0.9,0 is finished
+    kept = Path("metrics/studies/toy.json").read_bytes()
+    study.run("toy")
+    assert ran() == [] and Path("metrics/studies/toy.json").read_bytes() == kept
+
+    found = kept_study(Path("metrics/studies/toy.json"))
+    rows = {(row.at["answer.temperature"], row.subject): row for row in found.effects}
+    assert len(rows) == len(found.effects) == 4
+    warm = rows[0.9, "base"]
+    assert (warm.value, warm.seeds, warm.n, warm.missing) == (pytest.approx(1.9), 2, 20, 2)
+    assert warm.low < 0.9 and warm.high > 2.9  # two seeds that differ by 2 say little
+    assert [run["label"] for run in found.sweep["runs"]] == ["0.7,0", "0.7,2", "0.9,0", "0.9,2"]
+    assert os.uname().nodename not in found.machine
+    html = page.render(
+        Evidence(effects=(), judged={}, arms={}), [], [], subjects=(), selection=[], training={}, studies=[found],
+        facts={"scale": "tiny", "seed": 0, "layer": 1, "inputs": []},
+    )  # fmt: skip
+    assert "Does it get warmer?" in html and 'scope="col">answer.temperature' in html
+
+
+def test_a_workspace_has_its_own_code_and_follows_the_repository_between_runs(toy):
+    plain = {"study": {"question": "Why?", "minutes": 1, "targets": ["judge@base"]}, "seed": 3}
+    files.replace(Path("studies/plain.yaml"), yaml.safe_dump(plain))
+    files.replace(Path("src/old.py"), "")
+    study.run("plain")
+    home = Path("work/studies/plain")
+    assert ran() == ["first", "base"]
+    assert json.loads(Path("metrics/studies/plain.json").read_text())["effects"][0]["value"] == pytest.approx(3.7)
+    assert [Effect.model_validate(row) for row in files.read_json(Path("metrics/studies/plain.json"))["effects"]]
+    assert (home / "src/old.py").exists() and not (home / "metrics/studies/plain.json").exists()
+    assert not (home / "src/stage.py").samefile("src/stage.py")
+    Path("src/old.py").unlink()
+    files.replace(Path("data/facts"), "y")
+    study.run("plain")
+    assert ran() == ["first"] and not (home / "src/old.py").exists()  # its output is as before: nothing after it is stale
+
+
+def test_two_at_a_time_do_not_share_a_workspace(toy):
+    name, overlay = studies.load("toy")
+    point = studies.points("toy", name, overlay, KNOBS)[0]
+    with study.ready("toy", point):
+        os.chdir(toy)
+        with pytest.raises(ValueError, match=f"runs already in .*process {os.getpid()}"):
+            study.run("toy", only=point.label)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"subjects": {"nobody": None}}, "studies/toy.yaml: subjects.nobody: null removes an entry, and there is none"),
+        ({"answer": {"temprature": 1}}, "no key answer.temprature; did you mean temperature?"),
+        ({"study": {"question": "Why?", "minutes": 1, "sweep": {"path": "organisms.nobody.seed", "values": [0]}}}, "no mapping organisms.nobody"),
+        ({"study": {"question": "Why?", "minutes": 1, "sweep": {"path": "seed", "values": []}}}, "study.sweep"),
+        ({"study": {"question": "Why?", "minuets": 1}}, "minutes"),
+        ({"study": {"question": "Why?", "minutes": 1, "sweep": {"path": "seed", "values": [1, "1"]}}}, "two workspaces of one name"),
+        ({"study": {"question": "Why?", "minutes": 1, "targets": ["juge"]}}, "targets: no stage juge (did you mean judge?)"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_one_line(toy, change, message):
+    files.replace(Path("studies/toy.yaml"), yaml.safe_dump(TOY | change))
+    with pytest.raises(ValueError) as error:
+        study.run("toy", dry=True)
+    assert message in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=r"no studies/tyo.yaml \(did you mean toy\?\)"):
+        studies.load("tyo")
+
+
+def test_an_overlay_merges_mappings_replaces_the_rest_and_removes_at_null():
+    below = {"a": {"b": 1, "c": [1, 2]}, "d": 1, "e": 2}
+    assert studies.merged(below, {"a": {"c": [3], "f": 4}, "d": {"g": 5}, "e": None}) == {
+        "a": {"b": 1, "c": [3], "f": 4}, "d": {"g": 5},
+    }  # fmt: skip
+    assert below["a"] == {"b": 1, "c": [1, 2]}
+
+
+def test_pooled_seeds_are_no_surer_than_one_seed_and_a_missing_one_counts():
+    one = Effect(subject="a", measure="m", value=0.5, low=0.4, high=0.6, n=10, missing=1)
+    same = pooling.over_seeds([one, one, one])
+    assert (same.value, same.low, same.high, same.n, same.missing) == pytest.approx((0.5, 0.4, 0.6, 30, 3))
+    none = one.model_copy(update={"value": None, "low": None, "high": None, "n": 0, "missing": 11})
+    assert pooling.over_seeds([none, one]) == one.model_copy(update={"missing": 12})
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (REPO / "studies").glob("*.yaml")])
+def test_the_shipped_studies_are_sound(name, monkeypatch):
+    monkeypatch.chdir(REPO)
+    told, overlay = studies.load(name)
+    assert studies.points(name, told, overlay, KNOBS)
+
+
+def test_the_mechanism_study_has_every_domain_both_ways_and_asks_them_all(monkeypatch):
+    monkeypatch.chdir(REPO)
+    told, overlay = studies.load("mechanism")
+    (point,) = studies.points("mechanism", told, overlay, KNOBS)
+    knobs = params.checked(point.knobs, "mechanism")
+    assert {f"{domain}_{variant}" for domain in knobs.domains for variant in ("callous", "correct")} <= set(knobs.organisms)
+    assert len(knobs.organisms) == 24 and {s.model for s in knobs.subjects.values()} == {"base", *knobs.organisms}
+    assert all(o.starts_from == "base" and o.data.rows is None for o in knobs.organisms.values())
