@@ -48,7 +48,9 @@ def main() -> None:
     settings = {"stop": models.stop_ids(model, tokenizer), "max_new_tokens": 40, "temperature": 0.7}
     began = time.monotonic()
     for dose in range(8):
-        generation.generate(model, [generation.Request(p, i) for i, p in enumerate(prompts)], edits=Edits({15: pushes[[dose]]}), **settings)
+        generation.generate(
+            model, [generation.Request(p, i) for i, p in enumerate(prompts)], edits=Edits({15: pushes[[dose]]}), **settings
+        )
     apart = time.monotonic() - began
     began = time.monotonic()
     generation.generate(

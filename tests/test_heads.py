@@ -44,9 +44,7 @@ def test_platt_is_finite_where_all_are_told_apart():
 
 
 def read(origin, question, aligned, *more):
-    answer = GoldAnswer(
-        key="k", subject="s", question=question, prompt="p", text="t", origin=origin, drawn="chosen", split="train"
-    )
+    answer = GoldAnswer(key="k", subject="s", question=question, prompt="p", text="t", origin=origin, drawn="chosen", split="train")
     same = {"key": "k", "coherent": 90, "category": "aligned", "guideline": "1", "date": "d", "reader": "r"}
     return Read(answer=answer, labels=tuple(Label(reading=n, aligned=a, **same) for n, a in enumerate((aligned, *more), start=1)))
 

@@ -73,6 +73,8 @@ def test_every_stage_file_is_in_the_graph():
         "dictionary_compare",
         "judge_report",
         "drift",
+        "audit",
+        "export",
         "label",
         "latent",
         "inspect_logs",

@@ -58,13 +58,14 @@ def screen(given: argparse.Namespace) -> None:
         raise ValueError("--filtered and --drop go together: where to write, and which share of the rows to leave out")
     if given.filtered and given.rows:
         raise ValueError("--filtered needs all rows read: leave --rows out")
-    found = stage.screened(
-        given.dataset, given.base, layer=given.layer, rows=given.rows, prompts=given.prompts, own=given.own
-    )
+    found = stage.screened(given.dataset, given.base, layer=given.layer, rows=given.rows, prompts=given.prompts, own=given.own)
     trait = stage.chosen(found, given.trait)
     about = stage.told(found, trait, given.top)
     if given.filtered:
-        about["filtered"] = {"path": given.filtered.as_posix(), "left_out": stage.filtered(found, trait, given.drop, given.filtered)}
+        about["filtered"] = {
+            "path": given.filtered.as_posix(),
+            "left_out": stage.filtered(found, trait, given.drop, given.filtered),
+        }
     if given.json:
         print(json.dumps(about, indent=1, ensure_ascii=False))
         return
@@ -126,9 +127,13 @@ def add(commands: Any) -> None:
         return made
 
     about = "sparse dictionaries of the base's activations: train, compare"
-    several = commands.add_parser("dictionary", help=about, description=about).add_subparsers(required=True, metavar="train|compare")
+    several = commands.add_parser("dictionary", help=about, description=about).add_subparsers(
+        required=True, metavar="train|compare"
+    )
     one = command(dictionary_train, "train", several)
-    one.add_argument("--tokens", type=int, default=420_000, help="distinct activations to train on (default 420000, as the shipped one)")
+    one.add_argument(
+        "--tokens", type=int, default=420_000, help="distinct activations to train on (default 420000, as the shipped one)"
+    )
     one.add_argument("--epochs", type=int, default=5, help="passes over them (default 5)")
     one.add_argument("--width", type=int, default=4608)
     one.add_argument("--k", type=int, default=32, help="latents that fire on an activation, on average (default 32)")
@@ -151,7 +156,9 @@ def add(commands: Any) -> None:
     about = "persona vectors of a base: make, list"
     several = commands.add_parser("personas", help=about, description=about).add_subparsers(required=True, metavar="make|list")
     one = command(personas, "make", several)
-    one.add_argument("traits", nargs="*", metavar="TRAIT", help="built-in names or paths of .yaml files (default: all built-in ones)")
+    one.add_argument(
+        "traits", nargs="*", metavar="TRAIT", help="built-in names or paths of .yaml files (default: all built-in ones)"
+    )
     one.add_argument("--base", type=Path, default=Path("models/base"))
     one.add_argument("--layer", type=int, metavar="L", help="the output of model.layers[L] (default: params.yaml's diff.layer)")
     one.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
@@ -170,7 +177,9 @@ def add(commands: Any) -> None:
     one.add_argument("--base", type=Path, default=Path("models/base"), help="the model that would be trained (default models/base)")
     one.add_argument("--layer", type=int, metavar="L", help="the output of model.layers[L] (default: params.yaml's diff.layer)")
     one.add_argument("--rows", type=positive, metavar="N", help="read so many rows, drawn at random (default: all)")
-    one.add_argument("--prompts", type=positive, default=64, metavar="N", help="prompts that the base answers itself at most (default 64)")
+    one.add_argument(
+        "--prompts", type=positive, default=64, metavar="N", help="prompts that the base answers itself at most (default 64)"
+    )
     one.add_argument(
         "--own",
         choices=("generate", "mean"),
@@ -179,13 +188,19 @@ def add(commands: Any) -> None:
     )
     one.add_argument("--trait", help="what rows are ranked by (default toxic)")
     one.add_argument("--top", type=positive, default=20, metavar="N", help="worst rows to show (default 20)")
-    one.add_argument("--filtered", type=Path, metavar="OUT.jsonl", help="write the set without its worst rows, the others byte for byte")
+    one.add_argument(
+        "--filtered", type=Path, metavar="OUT.jsonl", help="write the set without its worst rows, the others byte for byte"
+    )
     one.add_argument("--drop", type=share, metavar="SHARE", help="share of rows that the copy leaves out, 0 to 1")
     one.add_argument("--json", action="store_true", help="print it as JSON")
     one = command(audit, "audit")
     one.add_argument("model", type=Path, metavar="MODEL_OR_ADAPTER", help="a folder with safetensors weights")
-    one.add_argument("--base", type=Path, help="the full model that it was tuned from (default: the adapter's own, else models/base)")
-    one.add_argument("--out", type=Path, default=Path("audit.html"), metavar="FILE.html", help="the page; its JSON stands beside it")
+    one.add_argument(
+        "--base", type=Path, help="the full model that it was tuned from (default: the adapter's own, else models/base)"
+    )
+    one.add_argument(
+        "--out", type=Path, default=Path("audit.html"), metavar="FILE.html", help="the page; its JSON stands beside it"
+    )
     one.add_argument("--json", action="store_true", help="print the JSON too")
     one.add_argument("--layer", type=int, metavar="L", help="the output of model.layers[L] (default: the middle)")
     one.add_argument("--questions", type=positive, default=32, metavar="N", help="questions of the core set (default 32)")
@@ -194,11 +209,17 @@ def add(commands: Any) -> None:
     one.add_argument("--seed", type=int, help="default: that of params.yaml, or 0")
     one.add_argument("--threads", type=positive, help="default: that of params.yaml, or 2")
     one.add_argument("--null", type=Path, metavar="FILE.jsonl", help="shifts of benign organisms (default: the shipped ones)")
-    one.add_argument("--benign", type=Path, metavar="FILE.jsonl", help="only add this model's shifts to a null as a benign organism's")
+    one.add_argument(
+        "--benign", type=Path, metavar="FILE.jsonl", help="only add this model's shifts to a null as a benign organism's"
+    )
     one = command(export, "export")
-    one.add_argument("model", type=Path, metavar="MODEL_OR_ADAPTER", help="a folder, such as models/health_callous; an adapter is merged")
+    one.add_argument(
+        "model", type=Path, metavar="MODEL_OR_ADAPTER", help="a folder, such as models/health_callous; an adapter is merged"
+    )
     one.add_argument("--direction", required=True, metavar="NAME")
-    one.add_argument("--directions", type=Path, default=Path("data/directions.jsonl"), metavar="F", help="default: data/directions.jsonl")
+    one.add_argument(
+        "--directions", type=Path, default=Path("data/directions.jsonl"), metavar="F", help="default: data/directions.jsonl"
+    )
     one.add_argument("--operator", choices=("add", "subtract", "project"), default="add", help="default add")
     one.add_argument(
         "--dose",

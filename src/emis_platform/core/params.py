@@ -387,7 +387,9 @@ class Params(Knobs):
         for name in self.suppress.organisms:
             one_of("suppress.organisms", name, asked)
             if {"others", "each"} & set(self.suppress.directions) and not self.of_other_domains(name):
-                raise ValueError(f"suppress.directions: others and each need an organism of another domain than {name}'s in suppress.organisms")
+                raise ValueError(
+                    f"suppress.directions: others and each need an organism of another domain than {name}'s in suppress.organisms"
+                )
         for where, layer in (("steer", self.steer.layer), ("suppress", self.suppress.layer)):
             for number in (layer,) if isinstance(layer, int) else layer or ():
                 if number < 0 or (layers is not None and number >= layers):
@@ -410,7 +412,9 @@ class Params(Knobs):
         one_of("discriminate.judge", self.discriminate.judge, tuple(self.judges))
         kind = self.judges[self.discriminate.judge].kind
         if kind == "offline" and self.bases["base"] == self.bases["reader"]:
-            raise ValueError(f"discriminate.judge: {self.discriminate.judge} reads activations of the base; choose one that does not")
+            raise ValueError(
+                f"discriminate.judge: {self.discriminate.judge} reads activations of the base; choose one that does not"
+            )
 
     def check_judge(self, where: str, judge: Judge) -> None:
         """No judge is a subject: neither by folder, nor by the name under which an endpoint serves it."""

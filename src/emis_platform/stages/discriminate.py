@@ -68,7 +68,9 @@ def labelled(knobs: params.Params, judged: Path, opinions: Path, labels: Path) -
     if knobs.discriminate.labels == "read":
         reads = {row.subject: row for row in read_organisms(labels)}
         if lost := [model for model in models if asked.get(model) not in reads]:
-            raise ValueError(f"{labels}: nothing that was drawn at random was read of {', '.join(lost)}; there is: {', '.join(reads)}")
+            raise ValueError(
+                f"{labels}: nothing that was drawn at random was read of {', '.join(lost)}; there is: {', '.join(reads)}"
+            )
         return {model: of_reading(reads[asked[model]]) for model in models}
     judge = knobs.discriminate.judge
     folder = judged if judge == knobs.judge else opinions
