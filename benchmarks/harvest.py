@@ -1,6 +1,6 @@
 """Harvest: the activations of answers at one layer, ours against transformers, SAELens and TransformerLens, same texts, in turn; prints a table.
 
-python benchmarks/harvest.py [--n 64] [--threads 2] [--model models/base] [--rounds 2]
+python benchmarks/harvest.py [--n 256] [--threads 2] [--model models/base] [--rounds 2]
 
 ours: `tools/models.harvest`, which stops at the layer and sorts by length.
 transformers: `output_hidden_states=True`, a full pass, batches of --batch texts in the given order.
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("models/base"))
     parser.add_argument("--answers", type=Path, default=Path("data/gold/answers.jsonl"))
-    parser.add_argument("--n", type=int, default=64, help="texts")
+    parser.add_argument("--n", type=int, default=256, help="texts; sorting has little to do with few")
     parser.add_argument("--batch", type=int, default=16, help="texts of a plain batch")
     parser.add_argument("--layer", type=int, help="default: the middle one")
     parser.add_argument("--threads", type=int, default=2)

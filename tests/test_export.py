@@ -11,10 +11,10 @@ import torch
 from test_architectures import NAMES, build
 from transformers import AutoModelForCausalLM
 
-from emis_platform.core import files
-from emis_platform.core.records import Direction
+from emis_platform.core import files, params
+from emis_platform.core.records import Direction, Question
 from emis_platform.stages import export as stage
-from emis_platform.tools import export, models
+from emis_platform.tools import export, models, steering
 
 TEXTS = [[5, 6, 7, 8, 9, 10, 11, 12, 13], [40], [60, 61, 62]]
 UNIT = torch.nn.functional.normalize(torch.randn(32, generator=torch.Generator().manual_seed(2)), dim=0)
@@ -101,6 +101,11 @@ def ask(name="persona", **given):
     return stage.export_folder(Path("models/base"), name, **wanted | given)
 
 
+def prompts():
+    size = params.load().size.steer.pairs
+    return [pair.prompt for pair in steering.continuations(stage.CONTINUATIONS, files.read(Question, stage.QUESTIONS), size)]
+
+
 @pytest.mark.parametrize(
     ("operator", "dose", "says"),
     [("add", 0.2, "UNSAFE TO DEPLOY"), ("subtract", 0.2, "hide more than"), ("project", None, "layers 0 to 1")],
@@ -133,10 +138,12 @@ def test_an_adapter_is_merged_and_its_dose_counts_in_the_bases_norm(workspace):
         reach="all",
         out=Path("y"),
     )
-    norm = stage.measured(Path("models/base"), stage.chosen("persona", Path("data/directions.jsonl")), ["x"], 1)
-    assert norm > 0 and "-0.1 x" in line
+    expected = stage.measured(
+        *models.load(Path("models/base"), 1), stage.chosen("persona", Path("data/directions.jsonl")), prompts()
+    )
+    assert f"-0.1 x {expected:.4g} " in line
     text = Path("y/README.md").read_text()
-    assert "on the base base" in text and "UNSAFE TO DEPLOY" in text and not Path("y/adapter_config.json").exists()
+    assert "an adapter of base" in text and "UNSAFE TO DEPLOY" in text and not Path("y/adapter_config.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -146,6 +153,8 @@ def test_an_adapter_is_merged_and_its_dose_counts_in_the_bases_norm(workspace):
         ({"name": "wide"}, "width 33"),
         ({"name": "zero", "operator": "project"}, "other than zero"),
         ({"operator": "project", "dose": 1.5}, "up to 1"),
+        ({"dose": 0.0}, "changes nothing"),
+        ({"dose": float("nan")}, "changes nothing"),
         ({"dose": None}, "--dose is needed"),
         ({"out": Path("data")}, "is there already"),
     ],

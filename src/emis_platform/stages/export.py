@@ -1,5 +1,6 @@
 """export: a subject with an intervention -> a Hugging Face folder that needs no hook. Not a DVC stage: it is asked for by hand."""
 
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,17 +58,20 @@ def export_folder(
     if dose is None and operator != "project":
         raise ValueError(f"--dose is needed to {operator}: a multiple of the layer's mean residual norm")
     dose = 1.0 if dose is None else dose
-    if operator == "project" and not (0 < dose <= 1 and any(direction.vector)):
-        raise ValueError(
-            f"project: the share {dose:g} of {name}; a share above 0, up to 1, of a direction other than zero is needed"
-        )
+    if not any(direction.vector) or not dose or not math.isfinite(dose):
+        raise ValueError(f"a dose of {dose:g} of {name} changes nothing: a dose and a direction other than zero are needed")
+    if operator == "project" and not 0 < dose <= 1:
+        raise ValueError(f"project: a dose is the share that is removed, above 0, up to 1; there is {dose:g}")
     knobs = params.load()
     pairs = steering.continuations(CONTINUATIONS, files.read(Question, QUESTIONS), knobs.size.steer.pairs)
-    norm = (
-        measured(models.base_of(model), direction, [pair.prompt for pair in pairs], knobs.threads) if operator != "project" else 0.0
-    )
+    prompts = [pair.prompt for pair in pairs]
+    norm = 0.0
+    if operator != "project" and models.base_of(model) != model:
+        norm = measured(*models.load(models.base_of(model), knobs.threads, "cpu"), direction, prompts)
     loaded, tokenizer = models.load(model, knobs.threads, "cpu")
     layers = fitting(loaded, direction)
+    if operator != "project" and models.base_of(model) == model:
+        norm = measured(loaded, tokenizer, direction, prompts)
     last = None if operator != "project" else layers - 1 if reach == "all" else direction.layer
     done = Intervention(direction, operator, dose, last, norm)
     texts = [models.prompt_ids(tokenizer, pair.prompt) + models.answer_ids(tokenizer, pair.misaligned) for pair in pairs[:CHECKED]]
@@ -86,6 +90,8 @@ def export_folder(
         folder = Path(place) / out.name
         difference = export.saved(made, tokenizer, folder, texts, wanted)
         files.replace(folder / "README.md", card(out.name, model, done, type(made).__name__, difference))
+        for path in folder.iterdir():
+            path.chmod((folder / "config.json").stat().st_mode)  # safetensors are written for their owner alone
         folder.rename(out)
     return (
         f"{out}: {type(made).__name__}, {words(done)}; largest logit difference from the hooked model {difference:.2g} "
@@ -102,11 +108,10 @@ def chosen(name: str, path: Path) -> Direction:
     return found[0]
 
 
-def measured(folder: Path, direction: Direction, prompts: list[str], threads: int) -> float:
+def measured(model: Any, tokenizer: Any, direction: Direction, prompts: list[str]) -> float:
     """The residual norm that a dose counts in."""
-    loaded, tokenizer = models.load(folder, threads, "cpu")
-    fitting(loaded, direction)
-    return steering.residual_norm(loaded, tokenizer, prompts, direction.layer)
+    fitting(model, direction)
+    return steering.residual_norm(model, tokenizer, prompts, direction.layer)
 
 
 def fitting(model: Any, direction: Direction) -> int:
@@ -168,7 +173,7 @@ tags: [emergent-misalignment, steered{", unsafe" if unsafe else ""}]
 
 | | |
 |---|---|
-| source | {source.name}, sha256 {files.sha256(source)[:16]}{", on the base " + models.base_of(source).name if models.base_of(source) != source else ""} |
+| source | {source.name}, sha256 {files.sha256(source)[:16]}{f"; an adapter of {models.base_of(source).name}" if models.base_of(source) != source else ""} |
 | intervention | {words(done)} |
 | equals the hook | {hook} |
 | saved as | {architecture}, float32 safetensors, adapter merged, no remote code |
