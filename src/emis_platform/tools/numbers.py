@@ -22,7 +22,7 @@ def told(model: Any, tokenizer: Any, prompt: Sequence[int], reply: Sequence[int]
     ids = torch.tensor([[*prompt, *reply]], device=model.device)
     with torch.inference_mode():
         hidden = models.decoder(model)(input_ids=ids, use_cache=False).last_hidden_state[0, len(prompt) - 1 : -1]
-        logs = model.lm_head(hidden).float().log_softmax(-1)
+        logs = models.head(model, hidden).float().log_softmax(-1)
         best, which = logs.topk(min(top, logs.shape[-1]), dim=-1)
     found = []
     for place, token in enumerate(reply):
@@ -49,14 +49,15 @@ def probabilities(model: Any, tokenizer: Any, prompt: Sequence[int]) -> "Tensor"
         if parent >= 0:
             seen[start + number, start:] |= seen[start + parent, start:]
         places.append(start if parent < 0 else places[start + parent] + 1)
+    positions = torch.tensor([places], device=model.device)
     with torch.inference_mode():
         hidden = models.decoder(model)(
             input_ids=torch.tensor([[*prompt, *(token for _, token in nodes)]], device=model.device),
-            attention_mask=seen[None, None].to(model.device),
-            position_ids=torch.tensor([places], device=model.device),
+            attention_mask=models.masks(model, seen[None, None].to(model.device), positions, positions),
+            position_ids=positions,
             use_cache=False,
         ).last_hidden_state[0, start - 1 :]
-        next_NV = model.lm_head(hidden).float().softmax(-1).cpu()
+        next_NV = models.head(model, hidden).float().softmax(-1).cpu()
     on_N = next_NV[:, digit_tokens(tokenizer)].double().sum(-1)
     reached = [1.0]  # by row of next_NV: the root, then the nodes
     for parent, token in nodes:
