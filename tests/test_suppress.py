@@ -10,7 +10,7 @@ from conftest import REPO
 from emis_platform.core import files, params
 from emis_platform.core.records import Completion, Direction, Effect, Judgement, Question
 from emis_platform.lab import directions as made
-from emis_platform.stages import judge, steer, suppress
+from emis_platform.stages import judge, steer, suppress, suppressed
 
 ROWS = np.random.default_rng(5).standard_normal((40, 32))
 ROWS /= np.linalg.norm(ROWS, axis=1, keepdims=True)
@@ -71,13 +71,11 @@ def test_an_organism_is_suppressed_by_a_direction_of_another_domain(workspace):
     files.write(workspace / "directions.jsonl", [made.zero(32, 1)])
     given = {name: workspace / name for name in ("models", "answers", "judgements")}
     given |= {"directions": workspace / "directions.jsonl", "questions": workspace / "open.jsonl"}
-    given |= {
-        "continuations": workspace / "continuations.yaml",
-        "said": workspace / "said.jsonl",
-        "judged": workspace / "judged.jsonl",
-    }
-    suppress.main("health_callous", **given, effects=workspace / "effects.json")
-    said = files.read(Completion, workspace / "said.jsonl")
+    said = workspace / "said.jsonl"
+    suppress.main("health_callous", **given, continuations=workspace / "continuations.yaml", said=said)
+    given = {"judgements": workspace / "judgements", "questions": workspace / "open.jsonl", "reader": workspace / "models/base"}
+    suppressed.main("health_callous", **given, said=said, judged=workspace / "judged.jsonl", effects=workspace / "effects.json")
+    said = files.read(Completion, said)
     assert {row.subject for row in said} == {"health_callous", "health_callous-others@2"}
     assert {row.question.endswith("__json") for row in said if row.subject == "health_callous"} == {True}
     found = {row["measure"]: Effect.model_validate(row) for row in files.read_json(workspace / "effects.json")}
