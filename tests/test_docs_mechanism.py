@@ -17,7 +17,7 @@ from emis_platform.core.records import Judgement
 from emis_platform.lab import alarm, directions, discriminator, screening
 from emis_platform.lab.discriminator import Scores
 from emis_platform.lab.material import Counts, Material
-from emis_platform.stages import personas, suppress
+from emis_platform.stages import personas, suppressed
 from emis_platform.tools import dictionaries
 
 REPO = Path(__file__).resolve().parents[1]
@@ -119,7 +119,7 @@ def test_the_tables_leave_out_no_measure_of_these_stages():
     ]
     told = Scores({"persona": np.ones(0), "drift": np.ones(0)}, np.ones(0), (), np.ones((0, 1)))
     made = [
-        *suppress.compared("s", "suppressed_persona_toxic_json", *views),
+        *suppressed.compared("s", "suppressed_persona_toxic_json", *views),
         *alarm.effects({}, {}, alarm.Rule()),
         *screening.effects([]),
         *screening.effects([], "_persona"),
