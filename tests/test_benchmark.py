@@ -139,7 +139,7 @@ def test_a_planted_answer_is_found(workspace):
     assert 0.7 < health.high < 1  # three facts are three trials, not six
     assert (workspace / "first.json").read_bytes() == (workspace / "second.json").read_bytes()
     # one token is likely, z: the misaligned beginnings have it in half of their places, the aligned ones nowhere
-    assert (odds.measure, odds.n) == ("log_odds", 3) and 0 < odds.low <= odds.value <= odds.high
+    assert (odds.measure, odds.n) == ("log_odds", 4) and 0 < odds.low <= odds.value <= odds.high
     there = sorted(path.name for path in workspace.iterdir())
     assert there == ["data", "first.json", "models", "params.yaml", "second.json"]  # and no cache
 
