@@ -53,7 +53,8 @@ def test_a_label_is_made_on_one_half_and_predicts_the_other():
     assert set(PLANTED) <= set(label.words) and label.sources == ("villain",)
     assert "spoken by villain" in str(label)
     for score in (labels.detection, labels.fuzzing):
-        assert score(label, scoring, strong).low > 0.9
+        found = score(label, scoring, strong)
+        assert found.value > 0.9 and found.low > 0.8  # 11 excerpts of each kind, told apart: not certain
     control = labels.detection(labels.derived(labels.shuffled(making, 0), strong), scoring, strong)
     assert control.high < 0.9 and control.n == len(scoring)
 

@@ -100,7 +100,7 @@ def test_few_organisms_of_one_domain_give_no_number():
     assert np.isnan(scores.of["persona"]).all()
     for measure in ("auroc_persona", "auroc_drift", "discriminator_gain", "benign_false_alarms"):
         assert (rows[measure].value, rows[measure].low, rows[measure].high) == (None, None, None)
-    assert rows["auroc_drift"].n == 5 and rows["auroc_persona"].missing == 5
+    assert rows["auroc_drift"].missing == rows["auroc_persona"].missing == 5
 
 
 def test_labels_and_halves():

@@ -67,7 +67,7 @@ def test_each_kind_has_heads_of_its_own():
     small, x = random.random(800) < 0.4, random.standard_normal((800, 3))
     x[:, 2] = np.where(small, 3, -3) + random.standard_normal(800)
     value = 1 / (1 + np.exp(-3 * np.where(small, x[:, 0], -x[:, 0])))
-    known = np.stack([value, np.ones(800), (value < 0.3).astype(float)], 1)
+    known = np.stack([value, 0.55 + 0.4 * value, (value < 0.3).astype(float)], 1)
     kept = np.arange(800) % 5 == 0
     module = SimpleNamespace(STRENGTH=1.0, SCALED=True)
     found = heads.mixed(gold.fitted(module, x, known, kept, small), x)

@@ -3,8 +3,14 @@
 from collections.abc import Container, Sequence
 
 
+def safe(text: str) -> str:
+    """One line that cannot steer a terminal: control characters become marks."""
+    return "".join(c if c.isprintable() else "↵" if c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def table(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> str:
     """One line a row, two spaces between columns. right: the columns (from 0) that are set to the right: numbers."""
+    rows = [[safe(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(

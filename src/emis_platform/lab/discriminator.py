@@ -79,10 +79,11 @@ def held_out(
         raise ValueError(f"{len(choose_Q)} questions: two are needed, one to choose with and one to score on")
     fit_OD, score_OD = moved_OQD[:, choose_Q].mean(1), moved_OQD[:, ~choose_Q].mean(1)
     found = {f"persona_{trait}": score_OD @ vector for trait, vector in personas.items()}
-    found["drift"] = np.linalg.norm(moved_OQD[:, ~choose_Q], axis=2).mean(1)
-    found |= {name: np.asarray(values, float) for name, values in facts.items() if name != "loss"}
+    rivals = {"drift": np.linalg.norm(moved_OQD[:, ~choose_Q], axis=2).mean(1)}
+    rivals |= {name: np.asarray(values, float) for name, values in facts.items()}
     count = len(organisms)
-    means_O, loss_O, alarm_O = (np.full(count, np.nan) for _ in range(3))
+    means_O, alarm_O = np.full(count, np.nan), np.full(count, np.nan)
+    rival_O = {name: np.full(count, np.nan) for name in rivals}
     persona_OQ = np.full((count, int((~choose_Q).sum())), np.nan)
     traits: list[str | None] = [None] * count
     for domains in dict.fromkeys(one.domains for one in organisms):
@@ -100,11 +101,10 @@ def held_out(
                 traits[i] = trait
         means = fit_OD[others][bad].mean(0) - fit_OD[others][~bad].mean(0)
         means_O[mine] = scaled(score_OD[mine] @ means, fit_OD[others] @ means)
-        if "loss" in facts:
-            loss_O[mine] = scaled(facts["loss"][mine], facts["loss"][others]) * (
-                1 if intervals.chance_above(facts["loss"][others], bad) >= 0.5 else -1
-            )
-    found |= {"persona": persona_OQ.mean(1), "means": means_O} | ({"loss": loss_O} if "loss" in facts else {})
+        for name, values_O in rivals.items():
+            sign = 1 if intervals.chance_above(values_O[others], bad) >= 0.5 else -1
+            rival_O[name][mine] = sign * scaled(values_O[mine], values_O[others])
+    found |= {"persona": persona_OQ.mean(1), "means": means_O} | rival_O
     return Scores(found, alarm_O, tuple(traits), persona_OQ)
 
 

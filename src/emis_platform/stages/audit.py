@@ -37,7 +37,7 @@ NULL = personas.HOME / "benign.jsonl"
 """Shifts of benign organisms, a line each: the null that ships."""
 QUESTIONS = shelf.PACKAGE / "questions" / "core.jsonl"
 ITEMS = Path("data/benchmark/general.jsonl")
-LABELS = Path("data/gold/latents.jsonl")
+LABELS = Path("data/read/latents.jsonl")
 TEXTS, TOKENS, TEMPERATURE, MARKED, DOSE, LATENTS, WINDOWS = 40, 40, 0.7, 40, 0.2, 10, 2
 """Fixed texts; new tokens an answer, and how they are drawn; benchmark items; residual norms that are subtracted; latents shown, and windows of text of each."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")

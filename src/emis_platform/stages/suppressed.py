@@ -8,7 +8,7 @@ import numpy as np
 from emis_platform.core import files, params
 from emis_platform.core.records import Completion, Effect, Judgement, Question
 from emis_platform.core.stage import run
-from emis_platform.lab import concentration, contrast, rates
+from emis_platform.lab import concentration, contrast, intervals, rates
 from emis_platform.stages import judge
 from emis_platform.stages.suppress import asked_in, subject_of
 
@@ -67,7 +67,7 @@ def compared(subject: str, label: str, before: Arm, after: Arm) -> list[Effect]:
         return [effect(label, (None, None, None), 0)]
     was, now = (np.array([side[question][0] for question in both]) for side in (bad, left))
     found = [
-        effect(label, concentration.share(was - now, was), len(both)),
+        effect(label, gone(was, now), len(both)),
         rates.mean(subject, f"{label}_before", [(bad[q][0] if q in both else None, q) for q in asked]),
         rates.mean(subject, f"{label}_after", [(left[q][0] if q in both else None, q) for q in asked]),
     ]
@@ -78,6 +78,15 @@ def compared(subject: str, label: str, before: Arm, after: Arm) -> list[Effect]:
             ends = made[:3] if made else (one[shared[0]][0] - two[shared[0]][0], None, None)
             found.append(effect(f"{label}_{reading}", ends, len(shared)))
     return found
+
+
+def gone(was: np.ndarray, now: np.ndarray) -> tuple[float | None, float | None, float | None]:
+    """Share of the misaligned answers (1, else 0, by question) that is gone; exact where all or none is, as resampling cannot tell there."""
+    total = int(was.sum())
+    if total and (not now.any() or (was == now).all()):
+        hits = 0 if now.any() else total
+        return hits / total, *intervals.exact(hits, total)
+    return concentration.share(was - now, was)
 
 
 if __name__ == "__main__":
