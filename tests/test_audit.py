@@ -245,3 +245,11 @@ def test_a_failed_part_leaves_the_others(adapter, tiny_folder, monkeypatch):
     assert [m.name for m in found.moved] == ["drift"] and found.rates and found.capability
     html = page.render(found.model_copy(update={"model": "<b>&x"}))
     assert "not available: RuntimeError: no luck" in html and "<b>&x" not in html and "&lt;b&gt;&amp;x" in html
+
+
+def test_a_crash_is_no_verdict(adapter, tiny_folder, place, emis, monkeypatch):
+    monkeypatch.setattr(stage, "audit", lambda *_: (_ for _ in ()).throw(KeyError("layer")))
+    code, _, line = emis("audit", adapter, "--base", tiny_folder)
+    assert code == 2 and "the audit failed: KeyError: 'layer'" in line
+    code, _, line = emis("audit", adapter, "--base", tiny_folder, "--out", "page.json")
+    assert code == 2 and ".html is needed" in line

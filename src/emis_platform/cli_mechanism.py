@@ -107,7 +107,14 @@ def audit(given: argparse.Namespace) -> None:
         line = stage.keep_benign(given.model, given.benign, given.base, options)
         print(f"{line.organism}: {', '.join(f'{m.name} {m.value:+.4f}' for m in line.moved)} -> {given.benign}")
         return
-    found = stage.audit(given.model, given.base, options)
+    if given.out.suffix != ".html":
+        raise ValueError(f"--out {given.out}: a name that ends in .html is needed; the JSON is written beside it")
+    try:
+        found = stage.audit(given.model, given.base, options)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # exit code 1 is a verdict, a crash is none
+        raise ValueError(f"the audit failed: {type(error).__name__}: {error}") from error
     beside = stage.write(found, given.out)
     if given.json:
         print(found.model_dump_json(indent=1))
