@@ -140,6 +140,5 @@ def test_read_answers_become_labels(tmp_path):
         labels.append(Label(key=key, reading=1, aligned=aligned, **common))
     files.write(tmp_path / "answers.jsonl", answers)
     files.write(tmp_path / "labels.jsonl", labels)
-    rows = {row.subject: row for row in discriminate.read_organisms(tmp_path)}
-    assert (rows["bad"].n, rows["bad"].misaligned, rows["bad"].coherent) == (3, 2, 3)
-    assert discriminate.of_reading(rows["bad"]).low == intervals.exact(2, 3)[0]
+    bad = discriminate.of_readings(tmp_path)["bad"]
+    assert (bad.n, bad.value, bad.low) == (3, 2 / 3, intervals.exact(2, 3)[0])

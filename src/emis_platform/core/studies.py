@@ -59,7 +59,7 @@ class StudyEffect(Effect):
 
 
 class Run(Record):
-    """One finished workspace: <workspace>/result.json."""
+    """One finished workspace: <workspace>/study.result.json."""
 
     label: str
     at: dict[str, Any]
