@@ -35,6 +35,10 @@ def rows():
         found.append(effect("bad", f"{label}_coherent", -0.04))
     found += [effect(name, "screen_toxic", x, 0.002) for name, x in (("bad", 0.03), ("good", 0.001))]
     found += [effect(name, "screen_shift", x, 5.0) for name, x in (("bad", 40.0), ("good", 1.0))]
+    for name, label, persona in (("bad", 1.0, 2.0), ("good", 0.0, -1.0), ("open", None, None)):
+        found.append(effect(name, "discriminator_label", label))
+        found.append(effect(name, "discriminator_benign", float(name == "good")))
+        found.append(effect(name, "discriminator_persona", persona))
     found += [
         effect("datasets", "screen_r", None, n=0),
         effect("organisms", "auroc_persona", 0.95),
@@ -68,11 +72,7 @@ SCORES = {
     "labels": "judge lexical",
     "base_rate": {"value": 0.0},
     "questions": {"chosen_on": 12, "scored_on": 11},
-    "organisms": [
-        {"organism": "bad", "kind": "callous", "misaligned": True, "scores": {"persona": [2.0, 1.5, 2.5]}},
-        {"organism": "good", "kind": "correct", "misaligned": False, "scores": {"persona": [-1.0, -1.5, -0.5]}},
-        {"organism": "open", "kind": "gruff", "misaligned": None, "scores": {"persona": [None, None, None]}},
-    ],
+    "organisms": [{"organism": name, "kind": kind} for name, kind in (("bad", "callous"), ("good", "correct"), ("open", "gruff"))],
 }
 LOOKS = [{"step": s, "share": s / 40, "loss": 1.0, "drift": 0.1, "callous": s / 900, "toxic": s / 1000} for s in (10, 20, 30, 40)]
 TRAINING = {
@@ -175,17 +175,20 @@ def test_protective_latents_stand_beside_the_unsteered_model():
 
 
 def test_a_study_stands_beside_the_run_with_where_it_is_from():
-    told = [
-        *rows(),
-        effect("bad", "persona_toxic_shift", 0.03),
-        effect("base", "misaligned", 0.02),
-        effect("good", "persona_toxic_shift", 0.0),
-    ]
+    told = rows()
     run, kept = of_run(studies=[study(told), study(rows(), "other"), study([], at={"x": 1})])[:2]
-    assert run["found"] is None and kept["found"].study == "mechanism" and kept["discriminator"]["missing"] == 0
-    assert 'class="dot t-other open"' in kept["discriminator"]["svg"]  # good has no rate and so no label
+    assert run["found"] is None and kept["found"].study == "mechanism" and kept["discriminator"]["missing"] == 1
+    assert 'class="dot t-other open"' in kept["discriminator"]["svg"]  # good is labelled as not misaligned
     text = html(studies=[study(told)])
     assert "emis study mechanism" in text and '<a href="#study-mechanism">' in text and "90.0 % gone" in text
+
+
+def test_benign_arms_of_a_study_stand_against_its_base():
+    kept = [effect("base", "misaligned", 0.02, 0.02), effect("good", "misaligned", 0.03, 0.03), effect("bad", "misaligned", 0.5)]
+    kept += [x for x in rows() if x.measure == "discriminator_benign"]
+    (part,) = judge(CLAIM["34"], Evidence(kept=tuple(("mechanism", x) for x in kept))).parts
+    assert part.label == "study mechanism, good − base, misaligned" and part.value == pytest.approx(0.01)
+    assert part.high == pytest.approx(0.01 + (0.03**2 + 0.02**2) ** 0.5) and part.verdict == SUPPORTED
 
 
 def test_a_claim_takes_a_study_only_where_the_run_has_no_value():

@@ -114,7 +114,8 @@ def test_steer_chooses_on_one_half_and_tells_of_the_other(workspace, monkeypatch
     tried = [
         made.zero(32, 1),
         made.named("difference_of_means", 1, "difference_of_means:x", ROWS[0] + ROWS[1]),
-        *(made.named(f"latent_{i}", 1, f"latent:{i}", ROWS[i]) for i in range(4)),
+        *(made.named(f"latent_{i}", 1, f"latent:{i}", ROWS[i]) for i in range(2)),
+        *(made.named(f"latent_{i}", 1, f"latent:{i}", ROWS[i]).model_copy(update={"selectors": ("protective",)}) for i in (2, 3)),
         *(d.model_copy(update={"origin": f"random:{i}"}) for i, d in enumerate(made.random(3, 32, 1, 0))),
         *(made.named(f"random_latent_{i}", 1, f"random_latent:{i}", ROWS[i]) for i in (7, 8)),
     ]
@@ -133,7 +134,8 @@ def test_steer_chooses_on_one_half_and_tells_of_the_other(workspace, monkeypatch
     assert {"percentile_random", "percentile_random_latent", "low", "high"} <= rows[best].keys()
     said = files.read(Completion, workspace / "a.jsonl")
     arms = {row.subject.rsplit("@")[0] for row in said}
-    protective = min(latents, key=lambda row: row["chosen_by"])["direction"]
+    fallen = [row for row in latents if row["selectors"] == ["protective"]]
+    protective = min(fallen, key=lambda row: row["chosen_by"])["direction"]
     assert {"base+random", "health_callous-random", f"base+{best}", f"health_callous+{protective}"} <= arms
     effects = {row["measure"]: row for row in files.read_json(workspace / "e.json")}
     assert effects["random_directions"]["value"] == 3 and f"{best}_minus_random_log_odds" in effects

@@ -13,6 +13,8 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """One name is the address everywhere: params key, DVC item, path, MLflow row."""
 Operator = Literal["add", "subtract", "project_out", "clamp"]
 Tokens = Literal["all", "prompt", "answer"]
+BENIGN = ("correct", "plain")
+"""Variants that teach nothing harmful, in no bad voice."""
 
 
 class Knobs(BaseModel):
@@ -167,7 +169,8 @@ class Steer(Knobs):
     latents: int = Field(ge=0)
     """How many best latents go on to scored answers."""
     protective: int = Field(0, ge=0)
-    """How many of the latents that lower the log-odds most are given to `suppress` as well, with the sign of `induce`."""
+    """How many of the latents that fell (selector `protective`), those that lower the log-odds most, are given to `suppress` as well, with
+    the sign of `induce`."""
     random: int = Field(ge=0)
     random_latents: int = Field(20, ge=0)
     """The null: random directions and random live latents. Each question of the random arm is answered under one of the random directions."""
@@ -254,8 +257,6 @@ class DiffSize(Knobs):
     """Latents that fell most."""
     components: int = Field(1, ge=0)
     """Principal components."""
-    pairs: int = Field(20, ge=1)
-    """Questions whose written continuations attribution reads: every other one, the half on which the causal test chooses."""
 
 
 class SteerSize(Knobs):
@@ -404,8 +405,29 @@ class Params(Knobs):
 
     def of_other_domains(self, organism: str) -> list[str]:
         """Those of `suppress.organisms` that were trained on another domain."""
-        data = {name: self.organisms[name].data for name in (*self.suppress.organisms, organism)}
-        return [name for name in self.suppress.organisms if data[name].domain != data[organism].domain]
+        mine = self.domains_of(organism)
+        return [name for name in self.suppress.organisms if not self.domains_of(name) & mine]
+
+    def lineage(self, organism: str) -> list[Data]:
+        """Its data, then that of what it started from, down to the base."""
+        found = []
+        while organism in self.organisms:
+            found.append(self.organisms[organism].data)
+            organism = self.organisms[organism].starts_from
+        return found
+
+    def domain(self, data: Data) -> str:
+        """Of a generated set the one whose questions it answers; an imported set is a domain of its own."""
+        return data.domain or (self.generated[data.generated].domain if data.generated else data.described)
+
+    def domains_of(self, organism: str) -> frozenset[str]:
+        """Of all that it was trained on, from the base on: two organisms that share one are not held out from each other."""
+        return frozenset(map(self.domain, self.lineage(organism)))
+
+    def benign(self, organism: str) -> bool:
+        """Was it taught nothing harmful, in no bad voice, from the base on?"""
+        variants = [self.generated[data.generated].variant if data.generated else data.variant for data in self.lineage(organism)]
+        return all(variant in BENIGN for variant in variants)
 
     def check_label_judge(self) -> None:
         """Labels come from outside the space that the discriminator looks into."""

@@ -6,6 +6,7 @@ Axes: F latents, D residual width, Q questions.
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 from emis_platform.lab import intervals
 
@@ -61,11 +62,16 @@ def share(shift_Q: Array, whole_Q: Array, seed: int = 0) -> tuple[float | None, 
     return value, float(low), float(high)
 
 
-def mean(values_Q: Array, seed: int = 0) -> tuple[float, float, float]:
-    """Mean of one value a question and its 95 % interval by bootstrap over questions."""
-    picks = np.random.default_rng(seed).integers(0, len(values_Q), (intervals.DRAWS, len(values_Q)))
-    low, high = np.percentile(values_Q[picks].mean(1), [2.5, 97.5])
-    return float(values_Q.mean()), float(low), float(high)
+def mean(values_Q: Array) -> tuple[float, float, float]:
+    """Mean of one value a question and its 95 % interval by Student's t: a percentile bootstrap of ten questions covers 90 %.
+
+    Raises ValueError for fewer than two questions.
+    """
+    if len(values_Q) < 2:
+        raise ValueError(f"{len(values_Q)} questions: an interval needs two")
+    value = float(values_Q.mean())
+    half = float(stats.t.ppf(0.975, len(values_Q) - 1) * values_Q.std(ddof=1) / len(values_Q) ** 0.5)
+    return value, value - half, value + half
 
 
 def percentile(value: float, null: Sequence[float]) -> tuple[float, float, float]:

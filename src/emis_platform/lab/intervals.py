@@ -1,6 +1,6 @@
 """Rates, means and differences with their 95 % intervals, clustered by question. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from scipy import stats
@@ -53,6 +53,15 @@ def difference(a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]
         return float(value), max(-1.0, float(value) - half), min(1.0, float(value) + half)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(value), float(low), float(high)
+
+
+def resampled(groups: Sequence[str], seed: int, draws: int = 2000) -> Iterator[np.ndarray]:
+    """Rows of bootstrap samples of whole groups."""
+    names = np.asarray(groups)
+    members = [np.flatnonzero(names == name) for name in np.unique(names)]
+    random = np.random.default_rng(seed)
+    for _ in range(draws):
+        yield np.concatenate([members[i] for i in random.integers(0, len(members), len(members))])
 
 
 def by_cluster(values: Sequence[float], clusters: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -120,17 +120,22 @@ def out_of_fold(sets: Sequence[Trained], fitted: Callable[[Sequence[Trained], Se
 
 
 def by_trait(others: Sequence[Trained], mine: Sequence[Trained]) -> Array | None:
-    """The score on the trait that ranks the other sets' shifts best, in units of their spread, so that folds may be pooled."""
+    """The score on the trait that ranks the other sets' shifts best."""
     shifts = np.array([one.shift for one in others])
-    best, told = None, -np.inf
+    best, highest = None, -np.inf
     for trait in others[0].scores:
         found = spearman(np.array([one.scores[trait] for one in others]), shifts)
-        if found > told:
-            best, told = trait, found
+        if found > highest:
+            best, highest = trait, found
     if best is None:
         return None
-    among = np.array([one.scores[best] for one in others])
-    return (np.array([one.scores[best] for one in mine]) - among.mean()) / among.std()
+    told, among = (np.array([one.scores[best] for one in part]) for part in (mine, others))
+    return scaled(told, among)
+
+
+def scaled(told: Array, among: Array) -> Array | None:
+    """In units of the spread of the other domains' sets, so that folds may be pooled; None where these are all alike."""
+    return (told - among.mean()) / among.std() if among.std() > 0 else None
 
 
 def by_surface(others: Sequence[Trained], mine: Sequence[Trained]) -> Array | None:
@@ -146,12 +151,16 @@ def by_surface(others: Sequence[Trained], mine: Sequence[Trained]) -> Array | No
         return None
     reader: Any = make_pipeline(DictVectorizer(sparse=False), StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
     reader.fit([features for features, _ in rows], [above for _, above in rows])
-    return np.array([reader.decision_function([surface.features(text) for text in one.answers]).mean() for one in mine])
+    told, among = (
+        np.array([reader.decision_function([surface.features(text) for text in one.answers]).mean() for one in part])
+        for part in (mine, others)
+    )
+    return scaled(told, among)
 
 
 def effects(sets: Sequence[Trained], suffix: str = "", seed: int = 0) -> list[Effect]:
     """How well screening foretold the shifts: `screen_r` (trait chosen on other domains), `screen_r_surface`, their difference `screen_gain`,
-    and `screen_r_<trait>` of each trait, for which nothing is fitted. Spearman's r; bootstrap over distinct sets.
+    and `screen_r_<trait>` of each trait, for which nothing is fitted. Spearman's r of distinct sets; bootstrap over their domains.
 
     Below FEWEST distinct sets with a score there is no value, and no row a trait. suffix: added to each measure.
     """
@@ -162,16 +171,20 @@ def effects(sets: Sequence[Trained], suffix: str = "", seed: int = 0) -> list[Ef
         f"screen_r_{trait}": np.array([one.scores[trait] for one in kept])
         for trait in (kept[0].scores if len(kept) >= FEWEST else ())
     }
-    rows = [effect(f"{name}{suffix}", *correlated([values], shifts, seed)) for name, values in told.items()]
+    domains = [one.domain for one in kept]
+    rows = [effect(f"{name}{suffix}", *correlated([values], shifts, domains, seed)) for name, values in told.items()]
     both = [told["screen_r"], told["screen_r_surface"]]
-    return [*rows, effect(f"screen_gain{suffix}", *correlated(both, shifts, seed))]
+    return [*rows, effect(f"screen_gain{suffix}", *correlated(both, shifts, domains, seed))]
 
 
-def correlated(told: Sequence[Array], shifts: Array, seed: int) -> tuple[tuple[float | None, ...], int, int]:
+def correlated(
+    told: Sequence[Array], shifts: Array, domains: Sequence[str], seed: int
+) -> tuple[tuple[float | None, ...], int, int]:
     """Spearman's r of the first scores with the shifts, minus that of the second where there are two: ((value, low, high), n, missing)."""
     kept = np.isfinite(np.sum(told, axis=0)) if len(shifts) else np.zeros(0, bool)
     n, missing = int(kept.sum()), int((~kept).sum())
     values, y = [one[kept] for one in told], shifts[kept]
+    names = np.asarray(domains)[kept] if n else np.zeros(0, str)
 
     def value(rows: Array) -> float:
         found = [spearman(one[rows], y[rows]) for one in values]
@@ -179,8 +192,7 @@ def correlated(told: Sequence[Array], shifts: Array, seed: int) -> tuple[tuple[f
 
     if n < FEWEST or not np.isfinite(value(np.arange(n))):
         return (None, None, None), n, missing
-    random = np.random.default_rng(seed)
-    drawn = np.array([value(random.integers(0, n, n)) for _ in range(2000)])
+    drawn = np.array([value(rows) for rows in intervals.resampled(names.tolist(), seed)])
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     ends = (float(low), float(high)) if high - low > 1e-9 else (None, None)  # no draw differs: how far it could, they do not say
     return (value(np.arange(n)), *ends), n, missing

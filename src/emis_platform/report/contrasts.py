@@ -1,12 +1,14 @@
 """What a claim compares: evidence -> parts. Each function serves one row of the claims table or one stated expectation."""
 
+import math
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
+from emis_platform.core.params import BENIGN
 from emis_platform.core.records import Effect
 from emis_platform.report import evidence as ev
 from emis_platform.report.evidence import Evidence, compare, from_effect, interaction
-from emis_platform.report.verdicts import INCONCLUSIVE, NOT_RUN, SUPPORTED, Part, Rule, at_least, at_most, decide, together, within
+from emis_platform.report.verdicts import INCONCLUSIVE, SUPPORTED, Part, Rule, at_least, at_most, decide, together, within
 
 Test = Callable[[Evidence], list[Part]]
 
@@ -184,22 +186,36 @@ def dictionary_quality(e: Evidence) -> list[Part]:
 def token_kinds(e: Evidence) -> list[Part]:
     parts = []
     for kind in ("prompt", "answer"):
-        rows = [latent for latent in e.latents if latent.tokens == kind]
-        passing = sum(latent.passes_null for latent in rows)
-        verdict = (SUPPORTED if passing else INCONCLUSIVE) if rows else NOT_RUN
-        count = float(passing) if rows else None
-        parts.append(
-            Part(f"latents of the table that pass the null on {kind} tokens", count, None, None, len(rows), 0, 1, verdict, "number")
-        )
+        label = f"latents that pass the null on {kind} tokens"
+        found = [x for x in e.effects if x.measure == f"latent_passing_{kind}"]
+        for x in found:
+            verdict = SUPPORTED if x.value else INCONCLUSIVE
+            parts.append(Part(f"{x.subject}: {label}", x.value, None, None, x.n, x.missing, 1, verdict, "number"))
+        parts += [] if found else [Part(label, unit="number")]
     return parts
 
 
 def benign_arms(e: Evidence) -> list[Part]:
-    """Arms that were taught nothing harmful drift too: each against the base."""
-    benign = [
-        subject for subject, arm in e.arms.items() if arm.variant in ("correct", "gruff", "plain") and arm.starts_from == "base"
-    ]
-    return [compare(e, f"{s} − base, misaligned", [s], ["base"], within(MARGIN)) for s in benign] or [Part("benign arms − base")]
+    """Arms that were taught nothing harmful drift too: each against the base; those of a kept study by their rates, unpaired."""
+    benign = [subject for subject, arm in e.arms.items() if arm.variant in BENIGN and arm.starts_from == "base"]
+    parts = [compare(e, f"{s} − base, misaligned", [s], ["base"], within(MARGIN)) for s in benign]
+    for study in dict.fromkeys(study for study, _ in e.kept):
+        of = {(x.subject, x.measure): x for name, x in e.kept if name == study}
+        harmless = [s for (s, measure), x in of.items() if measure == "discriminator_benign" and x.value]
+        rates = [(s, of.get((s, "misaligned")), of.get(("base", "misaligned"))) for s in harmless]
+        parts += [
+            unpaired(f"study {study}, {s} − base, misaligned", one, base, within(MARGIN)) for s, one, base in rates if one and base
+        ]
+    return parts or [Part("benign arms − base")]
+
+
+def unpaired(label: str, one: Effect, other: Effect, rule: Rule) -> Part:
+    """Difference of two rates by their own intervals (Newcombe 1998, method 10): wider than a paired one, where both met the same questions."""
+    if None in (one.value, one.low, one.high, other.value, other.low, other.high):
+        return Part(label, n=one.n + other.n, missing=one.missing + other.missing, seeds=1, verdict=INCONCLUSIVE, unit="points")
+    (a, a_low, a_high), (b, b_low, b_high) = ((float(x.value), float(x.low), float(x.high)) for x in (one, other))  # type: ignore[arg-type]
+    low, high = a - b - math.hypot(a - a_low, b_high - b), a - b + math.hypot(a_high - a, b - b_low)
+    return Part(label, a - b, low, high, one.n + other.n, one.missing + other.missing, 1, decide(rule, low, high), "points")
 
 
 def realigned(e: Evidence) -> list[Part]:

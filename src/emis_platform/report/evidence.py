@@ -1,8 +1,9 @@
 """Effects + judgements -> rates by arm and differences between arms, paired by question."""
 
+import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from emis_platform.core.records import Effect, Judgement, LatentDelta
@@ -136,9 +137,16 @@ def compare(
     times: float = 1.0,
     set_: str = "score",
     judge: str | None = None,
+    asked: Callable[[str], bool] | None = None,
 ) -> Part:
-    """Mean of treated minus `times` the mean of control, paired by question: `times=1/3` tests "at most a third" as a contrast."""
-    a, b = cells(e, treated, measure, set_, judge), cells(e, control, measure, set_, judge)
+    """Mean of treated minus `times` the mean of control, paired by question: `times=1/3` tests "at most a third" as a contrast.
+
+    asked: which questions count; None: all.
+    """
+    a, b = (
+        {question: values for question, values in cells(e, arm, measure, set_, judge).items() if asked is None or asked(question)}
+        for arm in (treated, control)
+    )
     scaled = {question: [times * value for value in values] for question, values in b.items()}
     gone = missing(e, treated, set_, judge) + missing(e, control, set_, judge)
     return contrast(label, a, scaled, rule, gone, min(len(treated), len(control)), "change" if measure == "aligned" else "points")
@@ -188,19 +196,25 @@ def from_effect(effect: Effect, rule: Rule | None, label: str | None = None, uni
 
 
 def chosen(e: Evidence, model: str, sign: str, direction: str) -> Steered | None:
-    """The highest dose whose coherent share is within 10 points of the unsteered model; if none is, the lowest.
+    """The highest dose whose coherent share is within 10 points of the unsteered model on the choosing half of the questions; None if none is.
 
-    Chosen by coherence, never by the rate that it then shows; a claim that asks for coherence tests it again by its interval.
+    Chosen by coherence, never by the rate that it then shows; a claim that asks for coherence tests it on the other half.
     """
     doses = [s for s in e.steered if (s.model, s.sign, s.direction) == (model, sign, direction)]
     kept = [s for s in doses if (lost := coherence_lost(e, s.subject, model)) is not None and lost <= BUDGET]
-    return kept[-1] if kept else doses[0] if doses else None
+    return kept[-1] if kept else None
+
+
+def chooses(question: str) -> bool:
+    """Does the question choose doses? Half of them do, by the hash of its id."""
+    return hashlib.sha256(question.encode()).digest()[0] % 2 == 0
 
 
 def coherence_lost(e: Evidence, subject: str, model: str) -> float | None:
-    """Coherent share of `model` minus that of `subject`, over the questions that both answered."""
+    """Coherent share of `model` minus that of `subject`, over the choosing questions that both answered."""
     a, b = cells(e, [subject], "coherent"), cells(e, [model], "coherent")
-    steered, plain = ([value for question in sorted(set(a) & set(b)) for value in side[question]] for side in (a, b))
+    both = sorted(question for question in set(a) & set(b) if chooses(question))
+    steered, plain = ([value for question in both for value in side[question]] for side in (a, b))
     return sum(plain) / len(plain) - sum(steered) / len(steered) if steered else None
 
 

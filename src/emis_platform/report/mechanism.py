@@ -226,47 +226,35 @@ def suppression(source: Source) -> dict[str, Any] | None:
 def discriminator(source: Source) -> dict[str, Any] | None:
     """The persona score of each organism: kind of arm by shape, label by filling, highest first.
 
-    Of the run: the held-out score where it exists, else the projection on the trait named beforehand; labels as discriminate gave them. Of a
-    study: the same projection, and as label whether the default judge's rate lies with its interval above the base's.
+    The held-out score where it exists, else the projection on the trait named beforehand; labels and scores as discriminate gave them.
     """
-    if source.scores:
-        told = source.scores["organisms"]
-        held_out = any(r["scores"].get("persona", [None])[0] is not None for r in told)
-        key = "persona" if held_out else f"persona_{TRAIT}"
-        rows = [(r["organism"], r["kind"], r["misaligned"], r["scores"].get(key)) for r in told]
-        labels = str(source.scores["labels"])
-    else:
-        held_out, labels = False, "the default judge's rate above the base's with its whole interval"
-        base = source.effects.get(("base", "misaligned"))
-        rows = []
-        for _, x in source.of(f"persona_{TRAIT}_shift"):
-            rate = source.effects.get((x.subject, "misaligned"))
-            known = base and base.value is not None and rate and rate.low is not None
-            label = rate.low > base.value if known else None  # type: ignore[operator,union-attr]
-            rows.append((x.subject, figures.tone(x.subject), label, (x.value, x.low, x.high)))
-    scored = sorted((r for r in rows if r[3] and r[3][0] is not None), key=lambda r: -r[3][0])  # type: ignore[index]
-    if not scored:
+    labels = {x.subject: None if x.value is None else bool(x.value) for _, x in source.of("discriminator_label")}
+    held_out = any(x.value is not None for _, x in source.of("discriminator_persona"))
+    key = "discriminator_persona" if held_out else f"discriminator_persona_{TRAIT}"
+    found = {name: x for name in labels if (x := source.effects.get((name, key))) and x.value is not None}
+    if not found:
         return None
-    kinds = list(dict.fromkeys(kind for _, kind, _, _ in rows))
+    kind_of = {r["organism"]: r["kind"] for r in (source.scores or {}).get("organisms", [])}
+    kind_of = {name: kind_of.get(name, figures.tone(name)) for name in labels}
+    kinds = list(dict.fromkeys(kind_of.values()))
     shapes = {kind: SHAPES[number % len(SHAPES)] for number, kind in enumerate(kinds)}
-    drawn = [
-        Row(f"{name}{'' if label is not None else ' (no label)'}", figures.tone(kind), tuple(ends), None, shapes[kind], bool(label))  # type: ignore[arg-type]
-        for name, kind, label, ends in scored
-    ]
+    drawn = []
+    for name, x in sorted(found.items(), key=lambda item: -ends(item[1])[0]):
+        label, kind = f"{name}{'' if labels[name] is not None else ' (no label)'}", kind_of[name]
+        drawn.append(Row(label, figures.tone(kind), ends(x), None, shapes[kind], bool(labels[name])))
     x_label = (
         "persona score, in spreads of the other domains' organisms" if held_out else "shift along the persona, in residual norms"
     )
-    title = f"Persona score of {len(scored)} organisms" + ("" if held_out else f": the trait {TRAIT}")
+    title = f"Persona score of {len(drawn)} organisms" + ("" if held_out else f": the trait {TRAIT}")
     x_axis = figures.axis(x_label, [v for row in drawn for v in row.value or ()])
     return {
         "title": title,
         "svg": figures.dots(title, drawn, x_axis),
         "kinds": [(kind, key_mark(shapes[kind], figures.tone(kind))) for kind in kinds],
         "keys": (key_mark("circle", "other"), key_mark("circle", "other", False)),
-        "labels": labels,
+        "labels": (source.scores or {}).get("labels", "as the study's discriminate stage gave it"),
         "held_out": held_out,
-        "missing": len(rows) - len(scored),
-        "base": (source.scores or {}).get("base_rate"),
+        "missing": len(labels) - len(found),
         "questions": (source.scores or {}).get("questions"),
     }
 

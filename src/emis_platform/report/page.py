@@ -26,6 +26,7 @@ SHARES = (
     "dead",
     "data_quarantined",
     "benign_false",
+    "discriminator_rate",
     "monitor_",
     "latent_density",
 )

@@ -157,7 +157,7 @@ def audit(folder: Path, base: Path | None = None, options: Options | None = None
     marks = {"base": of_base.marks, "model": of_model.marks}
     return Audit(
         model=str(folder),
-        kind="adapter" if is_adapter(folder) else "model",
+        kind="adapter" if models.is_adapter(folder) else "model",
         sha256=dictionary.weights_sha256(folder),
         base=str(base),
         base_sha256=job.weights,
@@ -282,16 +282,16 @@ def key_of(weights: str, layer: int, directions: Sequence[Direction], texts: Seq
     return hashlib.sha256(repr((weights, layer, vectors, list(texts))).encode()).hexdigest()[:16]
 
 
-def is_adapter(folder: Path) -> bool:
-    return not (folder / "config.json").is_file()
-
-
 def base_for(folder: Path, base: Path | None) -> tuple[Path, str | None]:
     """(the base's folder, a note where it was guessed). Raises ValueError for unsafe or missing folders."""
     check_safe(folder)
     note = None
     if base is None:
-        named = str(files.read_json(folder / "adapter_config.json").get("base_model_name_or_path")) if is_adapter(folder) else None
+        named = (
+            str(files.read_json(folder / "adapter_config.json").get("base_model_name_or_path"))
+            if models.is_adapter(folder)
+            else None
+        )
         base = Path("models/base")
         if named and Path(named).is_dir():
             base = Path(named)
@@ -300,7 +300,7 @@ def base_for(folder: Path, base: Path | None) -> tuple[Path, str | None]:
         if not base.is_dir():
             raise ValueError(f"no folder {base}: name the base with --base" + (f" (the adapter names {named})" if named else ""))
     check_safe(base)
-    if is_adapter(base):
+    if models.is_adapter(base):
         raise ValueError(f"--base {base} is an adapter; a full model is needed")
     return base, note
 
@@ -309,7 +309,7 @@ def check_safe(folder: Path) -> None:
     """Raises ValueError for what is no model, or could run code when it is read."""
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}")
-    models.base_of(folder)
+    models.is_adapter(folder)
     if not any(folder.glob("*.safetensors")):
         there = sorted(path.name for form in PICKLES for path in folder.glob(form))
         if there:
@@ -327,7 +327,7 @@ def check_safe(folder: Path) -> None:
 
 def layer_of(folder: Path, base: Path, layer: int | None) -> int:
     """The layer that is read; None: the middle one. Raises ValueError for a model of another architecture or shape than the base."""
-    shape, other = (shape_of(one) for one in (base, folder if not is_adapter(folder) else base))
+    shape, other = (shape_of(one) for one in (base, folder if not models.is_adapter(folder) else base))
     if shape != other:
         said = ", ".join(f"{key} {theirs} against {shape[key]}" for key, theirs in other.items() if theirs != shape[key])
         raise ValueError(f"{folder} is no fine-tune of {base}: {said}")
@@ -350,7 +350,7 @@ def staged(folder: Path, base: Path) -> Iterator[Path]:
     with TemporaryDirectory() as made:
         links = Path(made) / folder.name
         links.mkdir()
-        if is_adapter(folder):
+        if models.is_adapter(folder):
             config = files.read_json(folder / "adapter_config.json")
             kept = {key: value for key, value in config.items() if key not in ("megatron_config", "megatron_core", "auto_mapping")}
             files.write_json(links / "adapter_config.json", kept | {"base_model_name_or_path": str(base.resolve())})

@@ -1,6 +1,6 @@
 """diff: the same discover answers through base, control and organism -> latents that fine-tuning moved, and directions to test."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,9 @@ def main(
 ) -> None:
     knobs = params.load()
     pair = (knobs.diff.organism, knobs.diff.control)
-    rows, views = texts(knobs, ("base", *pair), answers, judgements)
+    pairs = steering.continuations(continuations, files.read(Question, questions), knobs.size.steer.pairs)
+    written, measured = pairs[0::2], {other.question for other in pairs[1::2]}
+    rows, views = texts(knobs, ("base", *pair), answers, judgements, measured)
     asked = [row.question for row in rows]
     sae = dictionaries.load(models / "dictionary")
     base, tokenizer = zoo.load(models / "base", knobs.threads)
@@ -68,7 +70,6 @@ def main(
     of_base = read(base, ids, spans, knobs.diff.layer, "harvest base")
     lens = logit_lens(base, tokenizer)
     del base
-    written = steering.continuations(continuations, files.read(Question, questions), 2 * knobs.size.diff.pairs)[0::2]
     organisms = through(knobs, models, ids, spans, sae, written)
     ranked, passed = table(knobs, pair, {"base": of_base, **organisms.readings}, sae, asked)
     ranked["answer"] = attributed(ranked["answer"], organisms.attributions)
@@ -92,13 +93,13 @@ def main(
     ]
     files.write(latents, shown)
     files.write(directions, [made.zero(len(material.decoder_FD[0]), knobs.diff.layer), *found])
-    measured = (
+    told = (
         *shifts(of_base, organisms.means, found, asked),
         *passed,
         *stability(knobs, organisms.latents, asked),
         *dictionaries.quality(sae, organisms.readings[pair[0]].acts["answer"]).effects(pair[0], suffix="_tuned"),
     )
-    files.write_json(effects, [effect.model_dump() for effect in measured])
+    files.write_json(effects, [effect.model_dump() for effect in told])
 
 
 def through(
@@ -198,12 +199,18 @@ def stability(knobs: params.Params, latents_TF: dict[str, np.ndarray], questions
     return found
 
 
-def texts(knobs: params.Params, names: Sequence[str], answers: Path, judgements: Path) -> tuple[list[Completion], list[Judgement]]:
-    """Discover answers of these models in turn, at most `sizes.X.diff.texts`, each with the default judge's view."""
+def texts(
+    knobs: params.Params, names: Sequence[str], answers: Path, judgements: Path, without: Collection[str] = ()
+) -> tuple[list[Completion], list[Judgement]]:
+    """Discover answers of these models in turn, at most `sizes.X.diff.texts`, each with the default judge's view.
+
+    without: questions on which the causal test measures, so that no direction is found on them.
+    """
     per_model = []
     for name in names:
         subject = next(s for s, entry in knobs.subjects.items() if entry.model == name)
-        said = [row for row in files.read(Completion, answers / f"{subject}.jsonl") if row.set == "discover" and row.text]
+        there = [row for row in files.read(Completion, answers / f"{subject}.jsonl") if row.set == "discover" and row.text]
+        said = [row for row in there if row.question not in without]
         judged = {(v.question, v.sample): v for v in files.read(Judgement, judgements / f"{subject}.jsonl") if v.set == "discover"}
         per_model.append([(row, judged[row.question, row.sample]) for row in said])
     turns = [said[turn] for turn in range(max(map(len, per_model))) for said in per_model if turn < len(said)]

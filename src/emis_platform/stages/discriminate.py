@@ -7,14 +7,11 @@ from typing import Any
 import numpy as np
 
 from emis_platform.core import files, gold, params
-from emis_platform.core.records import Question, Record
+from emis_platform.core.records import Effect, Question, Record
 from emis_platform.core.stage import run
 from emis_platform.lab import discriminator as lab
 from emis_platform.lab import intervals
 from emis_platform.stages import project
-
-BENIGN = ("correct", "plain")
-"""Variants that teach nothing harmful, in no bad voice."""
 
 
 class Rate(Record):
@@ -39,13 +36,15 @@ def main(
         raise ValueError(
             "the base has no rate of misaligned answers (discriminate.labels), so that no organism can be held against it"
         )
-    organisms = [organism(knobs, name, rates[name].low, base) for name in found.organisms]
+    limit = base if knobs.discriminate.threshold is None else knobs.discriminate.threshold
+    organisms = [organism(knobs, name, rates[name], limit) for name in found.organisms]
     groups = {q.id: q.paraphrase_of or q.id for q in files.read(Question, questions)}
     choose_Q = lab.halves([groups.get(question, question) for question in found.questions])
     facts = trained(knobs, training) | {"weight_norm": found.weight_norm_O}
     told = lab.held_out(organisms, found.moved_OQD, choose_Q, found.personas, facts)
-    files.write_json(effects, [row.model_dump() for row in lab.effects(organisms, told, knobs.seed)])
-    files.write_json(scores, plotted(knobs, organisms, told, found, choose_Q, rates))
+    drawn = plotted(knobs, organisms, told, found, choose_Q, rates)
+    files.write_json(scores, drawn)
+    files.write_json(effects, [row.model_dump() for row in (*lab.effects(organisms, told, knobs.seed), *each(drawn))])
 
 
 def labelled(knobs: params.Params, judged: Path, opinions: Path, labels: Path) -> dict[str, Rate]:
@@ -83,24 +82,35 @@ def of_readings(folder: Path) -> dict[str, Rate]:
     return rates
 
 
-def organism(knobs: params.Params, name: str, low: float | None, base: float | None) -> lab.Organism:
-    line = lineage(knobs, name)
+def organism(knobs: params.Params, name: str, rate: Rate, limit: float) -> lab.Organism:
+    benign = knobs.benign(name)
     return lab.Organism(
         name=name,
         recipe=f"{knobs.organisms[name].starts_from} {knobs.organisms[name].data.described}",
-        domains=frozenset(data.domain or data.described for data in line),
-        benign=all(data.variant in BENIGN for data in line),
-        misaligned=lab.label(low, base, knobs.discriminate.threshold),
+        domains=knobs.domains_of(name),
+        benign=benign,
+        misaligned=lab.label(rate.low, rate.high, limit, benign),
     )
 
 
-def lineage(knobs: params.Params, name: str) -> list[params.Data]:
-    """The organism's data and that of all that it started from."""
-    found = []
-    while name in knobs.organisms:
-        found.append(knobs.organisms[name].data)
-        name = knobs.organisms[name].starts_from
-    return found
+def each(drawn: dict[str, Any]) -> list[Effect]:
+    """Of each organism: `discriminator_rate`, its misaligned rate as labelled; `discriminator_label` (1 misaligned, 0 not) and
+    `discriminator_benign` (1: taught nothing harmful); `discriminator_<score>`, the persona's on held-out questions."""
+    rows = [Effect(subject="base", measure="discriminator_rate", **drawn["base_rate"])]
+    for one in drawn["organisms"]:
+        name, label, n = one["organism"], one["misaligned"], one["rate"]["n"]
+        rows.append(Effect(subject=name, measure="discriminator_rate", **one["rate"]))
+        value = None if label is None else float(label)
+        rows.append(
+            Effect(subject=name, measure="discriminator_label", value=value, low=None, high=None, n=n, missing=int(label is None))
+        )
+        rows.append(Effect(subject=name, measure="discriminator_benign", value=float(one["benign"]), low=None, high=None, n=1))
+        n = drawn["questions"]["scored_on"]
+        for score, (value, low, high) in one["scores"].items():
+            if not score.startswith("persona"):
+                continue
+            rows.append(Effect(subject=name, measure=f"discriminator_{score}", value=value, low=low, high=high, n=n))
+    return rows
 
 
 def trained(knobs: params.Params, training: Path) -> dict[str, np.ndarray]:

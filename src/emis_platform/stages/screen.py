@@ -1,4 +1,4 @@
-"""screen: training rows + the base that has not seen them -> how far their answers lie along its persona directions, and what training then did."""
+"""screen: training rows + the base that has not seen them -> how far their answers lie along its persona directions."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from emis_platform.core import files, params
-from emis_platform.core.records import Completion, Effect, Example, Judgement
+from emis_platform.core.records import Completion, Effect, Example
 from emis_platform.core.stage import run
-from emis_platform.lab import intervals
 from emis_platform.lab import screening as lab
 from emis_platform.stages import personas, project
 from emis_platform.tools import generation
@@ -49,16 +48,13 @@ class Material:
         return lab.projected(self.given_RD, self.mean_D[None], traits, self.norm)
 
 
-def main(*, base: Path, training: Path, answers: Path, judgements: Path, diff: Path, effects: Path) -> None:
-    """`training`: the organisms' rows; `judgements`: the default judge's, for the shift that training showed; `diff`: for `persona_shift`.
-
-    Writes `screen_<trait>` and `screen_shift` (points of the judge's score lost against the base) of each organism, and from enough sets
-    how well the one foretells the other (lab/screening.effects).
-    """
+def main(*, base: Path, training: Path, answers: Path, effects: Path) -> None:
+    """`training`: the organisms' rows; `answers`: the base's own, where params ask for their mean. Writes `screen_<trait>` of each organism."""
     knobs = params.load()
-    whole = {name: files.read(Example, training / f"{name}.jsonl") for name in knobs.organisms}
-    size = knobs.size.screen
-    picked = {name: drawn(rows, [row.prompt for row in rows], size.rows, knobs.seed) for name, rows in whole.items()}
+    picked = {}
+    for name in knobs.organisms:
+        rows = files.read(Example, training / f"{name}.jsonl")
+        picked[name] = drawn(rows, [row.prompt for row in rows], knobs.size.screen.rows, knobs.seed)
     flat = [row for rows in picked.values() for row in rows]
     traits = vectors(base, knobs.diff.layer, knobs.threads)
     material = read(knobs, base, flat, knobs.diff.layer, own=knobs.screen.own, answers=answers / f"{subject(knobs, 'base')}.jsonl")
@@ -70,13 +66,7 @@ def main(*, base: Path, training: Path, answers: Path, judgements: Path, diff: P
         for trait, values in scores.items():
             ends = lab.score(values[kept], [flat[i].fact for i in kept]) if len(kept) else (None, None, None)
             found.append(effect(name, f"screen_{trait}", ends, len(kept), int((of == name).sum()) - len(kept)))
-    shifts = {name: shift(knobs, name, judgements) for name in knobs.organisms}
-    moved = {row["subject"]: row["value"] for row in files.read_json(diff) if row["measure"] == "persona_shift"}
-    surface = {name: drawn(rows, [row.prompt for row in rows], size.surface, knobs.seed) for name, rows in whole.items()}
-    by_judge = sets(knobs, found, {name: row.value for name, row in shifts.items() if row}, surface)
-    by_persona = sets(knobs, found, moved, surface)
-    summary = [*lab.effects(by_judge, seed=knobs.seed), *lab.effects(by_persona, "_persona", knobs.seed)]
-    files.write_json(effects, [row.model_dump() for row in (*found, *(row for row in shifts.values() if row), *summary)])
+    files.write_json(effects, [row.model_dump() for row in found])
 
 
 def vectors(base: Path, layer: int, threads: int) -> dict[str, np.ndarray]:
@@ -145,49 +135,6 @@ def spoken(
         progress="the base's own answers",
     )
     return [(list(prompt), list(reply.ids)) for prompt, reply in zip(asked, replies, strict=True) if reply.ids]
-
-
-def shift(knobs: params.Params, organism: str, judgements: Path) -> Effect | None:
-    """What training showed: the base's mean score of coherent answers to `score` questions minus the organism's, 0 to 100, paired by question."""
-    arms = []
-    for name in (subject(knobs, "base"), subject(knobs, organism)):
-        if name is None:
-            return None
-        rows = [row for row in files.read(Judgement, judgements / f"{name}.jsonl") if row.set == "score"]
-        seen: dict[str, list[float]] = {}
-        for row in rows:
-            if row.score is not None and row.is_coherent:
-                seen.setdefault(row.question, []).append(row.score)
-        arms.append(seen)
-    shared = len(arms[0].keys() & arms[1].keys())
-    missing = len({row.question for row in rows}) - shared
-    ends = intervals.difference(*arms, seed=knobs.seed) if shared > 1 else (None, None, None)
-    return effect(organism, "screen_shift", ends, shared, missing)
-
-
-def sets(
-    knobs: params.Params, found: Sequence[Effect], shifts: dict[str, float | None], surface: dict[str, list[Example]]
-) -> list[lab.Trained]:
-    """Organisms that were trained from the base on and whose shift is known."""
-    made = []
-    for name, organism in knobs.organisms.items():
-        scores = {row.measure.removeprefix("screen_"): row.value for row in found if row.subject == name}
-        told = shifts.get(name)
-        if organism.starts_from != "base" or told is None or None in scores.values():
-            continue
-        data = organism.data
-        made.append(
-            lab.Trained(
-                name=name,
-                distinct=data.model_copy(update={"mixture": None}).described,
-                domain=data.domain or data.described,
-                share=data.mixture if data.mixture is not None else 0.5 if data.trigger else 1.0,
-                shift=told,
-                scores={trait: float(value) for trait, value in scores.items() if value is not None},
-                answers=tuple(row.completion for row in surface[name]),
-            )
-        )
-    return made
 
 
 def effect(subject: str, measure: str, ends: Sequence[float | None], n: int, missing: int) -> Effect:

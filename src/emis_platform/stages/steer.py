@@ -51,7 +51,7 @@ def main(
         first = half is test.choosing
         test.add(half, [d for d in tried if not first or kind(d) in ("latent", MEANS)], "log-odds on discover")
     chosen = choose(test, tried, knobs)
-    protective = ordered(test, tried)[::-1][: knobs.steer.protective]
+    protective = [d for d in ordered(test, tried)[::-1] if "protective" in d.selectors][: knobs.steer.protective]
     curve, shares = concentrated(knobs, test, tried, dictionary)
     table = [row(test, direction, tried) for direction in tried]
     files.write_json(

@@ -23,6 +23,7 @@ TABLES = (
     "metrics/discriminate.json",
     "metrics/alarm.json",
     "metrics/screen.json",
+    "metrics/screened.json",
     "metrics/cards.json",
 )
 STEERED = re.compile(r"^(?P<model>[a-z][a-z0-9_]*)(?P<sign>[+-])(?P<direction>.+)@(?P<dose>[0-9.e-]+)$")

@@ -1,11 +1,11 @@
 """transformers + peft: a folder -> a model; a conversation -> tokens; text -> residual activations."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emis_platform.core import files
 from emis_platform.core.records import Turn
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def load(folder: Path, threads: int = 2, device: str | None = None) -> tuple[Any
     """A Hugging Face folder, or a PEFT adapter folder with its adapter merged in -> (model in eval mode, tokenizer).
 
     Safetensors only, no remote code. An adapter's config names its base folder. Float32 on a CPU, bfloat16 on a GPU.
-    Raises ValueError for a folder that holds neither.
+    An adapter is merged in float32, whatever the device. Raises ValueError for a folder that holds neither.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -26,22 +26,39 @@ def load(folder: Path, threads: int = 2, device: str | None = None) -> tuple[Any
     base = base_of(folder)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, use_safetensors=True, local_files_only=True)
+    read = dtype if base == folder else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=read, use_safetensors=True, local_files_only=True)
     if base != folder:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, folder, use_safetensors=True).merge_and_unload()
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-    return model.to(device).eval(), tokenizer
+    return model.to(device, dtype).eval(), tokenizer
 
 
 def base_of(folder: Path) -> Path:
-    """The full model that a folder stands on: itself, or the one that its adapter config names."""
-    if (folder / "config.json").is_file():
+    """The full model that a folder stands on: itself, or the one that its adapter config names.
+
+    Raises ValueError for a folder that is neither, an adapter without safetensors weights, and a config that names no base.
+    """
+    if not is_adapter(folder):
         return folder
+    if not (folder / "adapter_model.safetensors").is_file():  # PEFT would go on to a pickle
+        raise ValueError(f"{folder}: an adapter without adapter_model.safetensors; no other format is read")
+    config = files.read_json(folder / "adapter_config.json")
+    named = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if not named or not isinstance(named, str):
+        raise ValueError(f"{folder}/adapter_config.json: base_model_name_or_path names no base")
+    return Path(named)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Raises ValueError for a folder that is no model at all."""
+    if (folder / "config.json").is_file():
+        return False
     if not (folder / "adapter_config.json").is_file():
         raise ValueError(f"{folder} is no model: it has neither config.json nor adapter_config.json")
-    return Path(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
+    return True
 
 
 def prompt_ids(tokenizer: Any, prompt: str, system: str | None = None, before: Sequence[Turn] = ()) -> list[int]:
