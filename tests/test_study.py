@@ -91,7 +91,7 @@ def test_a_study_runs_what_differs_resumes_and_keeps_its_results(toy, monkeypatc
     monkeypatch.delenv("TOY_FAILS")
     study.run("toy", only="0.9,0")
     assert ran() == ["health_callous", "base"]
-    assert "1 of 4 workspaces are finished" in capsys.readouterr().out
+    assert "0.9,0 is finished" in capsys.readouterr().out and not Path("metrics/studies/toy.json").exists()
 
     study.run("toy", jobs=2)
     assert sorted(ran()) == [
@@ -134,6 +134,14 @@ def test_a_workspace_has_its_own_code_and_follows_the_repository_between_runs(to
     files.replace(Path("data/facts"), "y")
     study.run("plain")
     assert ran() == ["first"] and not (home / "src/old.py").exists()  # its output is as before: nothing after it is stale
+
+
+def test_a_folder_named_in_params_is_the_same_one_in_a_workspace(toy):
+    mine = {"dictionary": {"kind": "folder", "path": "mine/sae"}}
+    files.replace(Path("studies/plain.yaml"), yaml.safe_dump({"study": {"question": "Why?", "minutes": 1}} | mine))
+    (point,) = studies.points("plain", *studies.load("plain"), files.read_yaml(Path("params.yaml")))
+    assert yaml.safe_load(study.text(point))["dictionary"]["path"] == (toy / "mine/sae").as_posix()
+    assert point.knobs["dictionary"]["path"] == "mine/sae"
 
 
 def test_two_at_a_time_do_not_share_a_workspace(toy):

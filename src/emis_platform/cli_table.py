@@ -2,10 +2,7 @@
 
 from collections.abc import Container, Sequence
 
-
-def safe(text: str) -> str:
-    """One line that cannot steer a terminal: control characters become marks."""
-    return "".join(c if c.isprintable() else "↵" if c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+from emis_platform.core.terminal import safe
 
 
 def table(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> str:

@@ -72,6 +72,8 @@ def train_shipped(
     """Train as the shipped dictionary was: on all of data/examples, the shipped voices, the questions by themselves and what organisms
     said to `discover` questions, where they have been asked. Killed, it goes on where it was: harvest by shards, training by its state.
     """
+    if k > width:
+        raise ValueError(f"--k {k}: no more than --width {width} latents can fire")
     knobs = params.load()
     examples = sorted(Path("data/examples").glob("*.jsonl"))
     if not examples or not base.exists():

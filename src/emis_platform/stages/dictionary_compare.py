@@ -34,12 +34,15 @@ def compare(
     base: Path = Path("models/base"),
     out: Path = Path("metrics/dictionaries.json"),
 ) -> list[Effect]:
-    """Train each architecture at each layer, measure, write `out` after each; returns all effects. Killed, the same call goes on.
+    """Train each architecture at each layer, measure, write `out` when all are done; returns all effects. Killed, the same call goes on: what
+    is done stands in `<out>.partial` meanwhile, and its trainings are not repeated.
 
     Subjects are `layer_15_matryoshka`. Measures: fvu, l0, dead_share, loss_recovered on held-out texts; latent_shift, the log-odds shift
     (nats a token) of the one latent that was best on half the `discover` continuations, measured on the other half. For the layer by itself
     (`layer_15`): difference_of_means_shift and random_shift, the mean of random directions.
     """
+    if k > width:
+        raise ValueError(f"--k {k}: no more than --width {width} latents can fire")
     knobs = params.load()
     examples = sorted(Path("data/examples").glob("*.jsonl"))
     if not examples or not base.exists():
@@ -51,6 +54,7 @@ def compare(
     pairs = steering.continuations(CONTINUATIONS, files.read(Question, QUESTIONS))
     found: list[Effect] = []
     chosen: dict[str, int] = {}
+    partial = out.with_name(f"{out.name}.partial")
     for layer in layers:
         acts = dict(models.harvest(model, [ids for _, ids in held], layer, progress=f"read layer {layer}"))
         bench = Bench(model, tokenizer, layer, [text for text, _ in held], [ids for _, ids in held], acts, pairs, knobs.seed)
@@ -64,7 +68,7 @@ def compare(
             best, effect = bench.best_latent(subject, sae, latents)
             found, chosen[subject] = [*found, effect], best
             files.write_json(
-                out,
+                partial,
                 {
                     "command": command(layers, architectures, tokens, epochs, width, k, texts, latents),
                     "base": {"sha256": stage.weights_sha256(base)},
@@ -74,6 +78,7 @@ def compare(
                     "effects": [effect.model_dump() for effect in found],
                 },
             )
+    partial.replace(out)
     return found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emis_platform.core import files, params
+from emis_platform.core.terminal import safe
 from emis_platform.lab.cards import Card, Window
 from emis_platform.lab.labels import Number
 from emis_platform.stages import cards as stage
@@ -47,14 +48,14 @@ def places(knobs: params.Params) -> stage.Files:
 
 def drawn(shown: Card, *, colour: bool, width: int = 100) -> str:
     """The card in lines. Heat is a background colour, or ⟦ ⟧ around tokens of at least half the window's peak."""
-    lines = [f"latent {shown.latent} of layer {shown.layer}: {shown.name}", f"dictionary {shown.dictionary}", ""]
+    lines = [f"latent {shown.latent} of layer {shown.layer}: {safe(shown.name)}", f"dictionary {shown.dictionary}", ""]
     lines += [f"fires on       {amount(shown.density, share=True)} of held-out tokens of many voices"]
     for name, mean in shown.means.items():
         lines.append(f"mean, {name:<8} {amount(mean)} on `discover` answers{also(shown.models.get(name))}")
     lines += [f"change         {amount(shown.change)} organism − control", ""]
     for row in shown.moved_by:
         lines.append(
-            f"moved by       {row.organism} − {row.control}: {row.delta:+.3f}{', passes the null' if row.passes_null else ''}"
+            f"moved by       {safe(row.organism)} − {safe(row.control)}: {row.delta:+.3f}{', passes the null' if row.passes_null else ''}"
         )
     for label in shown.read:
         lines.append(f"read as        {safe(label.label)} ({safe(label.reader)}, {label.date})")
@@ -92,11 +93,6 @@ def shaded(token: str, share: float, colour: bool) -> str:
     if share <= 0:
         return token
     return f"\x1b[30;48;5;{SHADES[min(len(SHADES) - 1, int(share * len(SHADES)))]}m{token}\x1b[0m"
-
-
-def safe(text: str) -> str:
-    """One line that cannot steer a terminal: control characters become marks."""
-    return "".join(c if c.isprintable() else "↵" if c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def quoted(token: str) -> str:

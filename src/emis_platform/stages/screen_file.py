@@ -33,6 +33,8 @@ class Screened:
     missing: int
     """Rows that could not be read: without an answer, or longer than the base's window."""
     norm: float
+    comparable: bool = False
+    """Read as the stage `screen` reads: the pipeline's base and layer, and its way of the base's own answers; then earlier sets foretell."""
 
     def order(self, trait: str) -> list[int]:
         """Readable rows, worst first."""
@@ -72,6 +74,7 @@ def screened(
         paired=len(kept),
         missing=int((~readable_R).sum()),
         norm=material.norm,
+        comparable=layer == knobs.diff.layer and own == knobs.screen.own and base.resolve() == Path("models/base").resolve(),
     )
 
 
@@ -152,7 +155,13 @@ def told(found: Screened, trait: str, top: int) -> dict[str, Any]:
         "ranked_by": trait,
         "held_against": found.against,
         "traits": {
-            name: {"value": value, "low": low, "high": high, "n": found.paired, "expected_shift": expected(name, value)}
+            name: {
+                "value": value,
+                "low": low,
+                "high": high,
+                "n": found.paired,
+                "expected_shift": expected(name, value) if found.comparable else None,
+            }
             for name, (value, low, high) in found.scores.items()
         },
         "worst": [

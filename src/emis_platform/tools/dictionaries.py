@@ -393,7 +393,7 @@ def load(folder: Path) -> Any:
             raise ValueError(f"{folder} is no dictionary: no {name}")
     try:
         sae = SAE.load_from_disk(folder, device="cpu", dtype="float32")
-    except (SafetensorError, RuntimeError, KeyError, json.JSONDecodeError) as error:
+    except (SafetensorError, RuntimeError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder} is no whole dictionary: {error}") from None
     return sae.requires_grad_(False).eval()
 

@@ -6,6 +6,7 @@ dvc.lock: what a study has in common with the main run, or with another study, i
 """
 
 import contextlib
+import copy
 import fcntl
 import filecmp
 import hashlib
@@ -57,7 +58,10 @@ def run(name: str, *, only: str | None = None, dry: bool = False, jobs: int = 1)
         for point in chosen:
             print(f"study {name} {point.label}".rstrip(), flush=True)
             finish(name, study, point)
-    print(collect(name, study, points), flush=True)
+    if only is None:
+        print(collect(name, study, points), flush=True)
+    else:
+        print(f"{only} is finished; `emis study {name}` writes {RESULTS}/{name}.json once all of {len(points)} are", flush=True)
 
 
 def plan(name: str, study: Study, point: Point) -> None:
@@ -263,7 +267,12 @@ def folder(name: str, point: Point) -> Path:
 
 
 def text(point: Point) -> str:
-    return yaml.safe_dump(point.knobs, sort_keys=False)
+    """The point's params.yaml. Folders outside of the pipeline are named from the root: relative to a workspace they would be others."""
+    knobs = copy.deepcopy(point.knobs)
+    for entry in (*knobs["bases"].values(), knobs.get("dictionary") or {}):
+        if "path" in entry:
+            entry["path"] = Path(entry["path"]).resolve().as_posix()
+    return yaml.safe_dump(knobs, sort_keys=False)
 
 
 def digest(point: Point) -> str:
