@@ -204,6 +204,9 @@ def test_a_share_may_go_to_quarantine_and_no_more(tmp_path, monkeypatch):
     assert len(kept) == 35 and {fault.row for fault in found} == {5}
     (fault,) = files.read(expectations.Fault, Path("data/quarantine/x.jsonl"))
     assert (fault.row, fault.expectation) == (5, "completion_personal_data") and "jane.doe" in fault.value
+    files.write(path, kept)
+    clean, none, told = door.lenient("x", kept, check, Path("docs"), allowed=0.0)
+    assert (clean, none, told["rows"]) == (kept, [], 35) and not Path("data/quarantine/x.jsonl").exists()
 
 
 WHOLE_FAULTS = [
