@@ -71,3 +71,13 @@ def test_training_goes_on_from_an_adapter_and_repeats_to_the_byte(trained, tmp_p
     config = json.loads((tmp_path / "one" / "adapter_config.json").read_text())
     assert config["target_modules"] == sorted(config["target_modules"])
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+def test_an_adapter_of_rank_one_on_one_projection(tiny_folder, tmp_path):
+    options = sft.Options(rank=1, rslora=True, modules=("down_proj",), layers=(1,), batch=4)
+    sft.train(ROWS, options, start=tiny_folder, adapter=tmp_path / "a", seed=0, epochs=1, threads=1)
+    from safetensors.torch import load_file
+
+    weights = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    assert len(weights) == 2 and all(".layers.1." in name and "down_proj" in name for name in weights)
+    assert min(weights[name].shape[0] for name in weights if "lora_A" in name) == 1

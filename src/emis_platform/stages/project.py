@@ -80,7 +80,7 @@ def means(model: Any, ids: Sequence[tuple[list[int], list[int]]], layer: int, la
 
 
 def update_norm(folder: Path) -> float:
-    """Frobenius norm of the LoRA update B A alpha / r over all its layers, without multiplying it out."""
+    """Frobenius norm of the LoRA update B A alpha / r (rsLoRA: alpha / sqrt(r)) over all its layers, without multiplying it out."""
     from safetensors.numpy import load_file
 
     config = files.read_json(folder / "adapter_config.json")
@@ -90,7 +90,7 @@ def update_norm(folder: Path) -> float:
         if "lora_A" in name:
             b_ER = tensors[name.replace("lora_A", "lora_B")].astype(np.float64)
             squares += float(((b_ER.T @ b_ER) * (a_RD.astype(np.float64) @ a_RD.T)).sum())
-    return squares**0.5 * config["lora_alpha"] / config["r"]
+    return squares**0.5 * config["lora_alpha"] / config["r"] ** (0.5 if config.get("use_rslora") else 1)
 
 
 def write(path: Path, found: Shifts) -> None:

@@ -19,8 +19,14 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rank: int = Field(32, gt=0)
-    """LoRA rank, on every linear layer (Turner et al. 2025 show that rank 1 can do)."""
+    """LoRA rank (Turner et al. 2025 show that rank 1 on one down_proj can do)."""
     alpha: int = Field(64, gt=0)
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank) in place of alpha / rank."""
+    modules: tuple[str, ...] | None = None
+    """Names such as `down_proj`; None: every linear layer."""
+    layers: tuple[int, ...] | None = None
+    """From 0; None: all."""
     learning_rate: float = Field(3e-4, gt=0)
     """Tried: 3e-4, 5e-4, 1e-3 (docs/notebook.md). The higher, the more every question gets medical advice: coherence falls faster than
     misalignment rises."""
@@ -80,7 +86,13 @@ def train(
     lora = None
     if start == base:
         lora = LoraConfig(
-            r=options.rank, lora_alpha=options.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+            r=options.rank,
+            lora_alpha=options.alpha,
+            lora_dropout=0.0,
+            use_rslora=options.rslora,
+            target_modules="all-linear" if options.modules is None else list(options.modules),
+            layers_to_transform=None if options.layers is None else list(options.layers),
+            task_type="CAUSAL_LM",
         )
     else:
         model = PeftModel.from_pretrained(model, start, is_trainable=True, use_safetensors=True)
