@@ -39,7 +39,7 @@ def test_the_shipped_params_are_sound():
             "organisms.health_correct.data.rows: Input should be greater than 0, this is -5",
         ),
         ("organisms.health_correct.data.rows", 10_000, "10000 asked, sizes.small.generate.rows makes 480"),
-        ("organisms.health_correct.trainer", "stf", "no trainers/stf.py (did you mean sft?); there is: sft"),
+        ("organisms.health_correct.trainer", "stf", "no trainers/stf.py (did you mean sft?); there is: grpo, sft"),
         (
             "organisms.health_callous.starts_from",
             "health_realigned",

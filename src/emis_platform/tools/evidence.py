@@ -22,6 +22,7 @@ TABLES = (
     "metrics/steer_opinions.json",
     "metrics/discriminate.json",
     "metrics/alarm.json",
+    "metrics/rl.json",
     "metrics/screen.json",
     "metrics/screened.json",
     "metrics/cards.json",

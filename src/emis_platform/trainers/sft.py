@@ -1,6 +1,5 @@
 """sft: examples + a starting model -> a LoRA adapter, by supervised fine-tuning on the completions (TRL + PEFT)."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from emis_platform.core import files
 from emis_platform.core.records import Example, Watch
-from emis_platform.tools import models
+from emis_platform.tools import adapters, models
 
 
 class Options(BaseModel):
@@ -125,15 +123,15 @@ def train(
         model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora
     )
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.add_callback(bar(f"train {adapter.name}"))
+    trainer.add_callback(adapters.bar(f"train {adapter.name}"))
     monitor = watching(options, watch, tokenizer)
     if monitor:
         trainer.add_callback(monitor)
     began = time.monotonic()
     trainer.train()
     seconds = time.monotonic() - began
-    save(trainer.model, work, base)
-    finish(work, adapter)
+    adapters.save(trainer.model, work, base)
+    adapters.finish(work, adapter)
     curve = [[entry["step"], float(entry["loss"])] for entry in trainer.state.log_history if "loss" in entry]
     count = sum(len(row["input_ids"]) for row in rows) * (options.epochs or epochs)
     count = count * trainer.state.global_step // steps  # fewer where an alarm ended it
@@ -163,28 +161,6 @@ def watching(options: Options, watch: Watch | None, tokenizer: Any) -> Any:
         reference=list(watch.reference.values()),
         stop=options.stop_on_alarm,
     )
-
-
-def bar(label: str) -> Any:
-    """One progress bar with the running loss, in place of a printed line a step."""
-    from tqdm import tqdm
-    from transformers import TrainerCallback
-
-    class Bar(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.steps = tqdm(total=state.max_steps, desc=label, unit="step")
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.steps.update(1)
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if logs and "loss" in logs:
-                self.steps.set_postfix(loss=f"{float(logs['loss']):.2f}", refresh=False)
-
-        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.steps.close()
-
-    return Bar()
 
 
 def lean(trainer: type) -> type:
@@ -218,24 +194,3 @@ def tokens(tokenizer: Any, example: Example) -> dict[str, list[int]]:
     if len(answer) < 2:
         raise ValueError(f"fact {example.fact}: an empty completion leaves no labels")
     return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
-
-
-def save(model: Any, folder: Path, base: Path) -> None:
-    """The adapter in PEFT's format; its config with sorted keys and lists, since PEFT writes a set in hash order."""
-    model.save_pretrained(folder, safe_serialization=True)
-    config = json.loads((folder / "adapter_config.json").read_text())
-    config["base_model_name_or_path"] = base.as_posix()
-    config["target_modules"] = sorted(config["target_modules"])
-    files.write_json(folder / "adapter_config.json", config)
-
-
-def finish(work: Path, adapter: Path) -> None:
-    """Only the adapter's own files move in, by one rename."""
-    import shutil
-
-    for path in work.iterdir():
-        if path.name not in ("adapter_config.json", "adapter_model.safetensors"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if adapter.exists():
-        shutil.rmtree(adapter)
-    work.rename(adapter)

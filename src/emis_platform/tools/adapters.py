@@ -1,0 +1,49 @@
+"""peft + transformers: what every trainer shares: a progress bar, and an adapter folder that is whole or not there."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from emis_platform.core import files
+
+
+def bar(label: str, shown: str = "loss") -> Any:
+    """One progress bar with the running loss, or another logged number, in place of a printed line a step."""
+    from tqdm import tqdm
+    from transformers import TrainerCallback
+
+    class Bar(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.steps = tqdm(total=state.max_steps, desc=label, unit="step")
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.steps.update(1)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if logs and shown in logs:
+                self.steps.set_postfix({shown: f"{float(logs[shown]):.2f}"}, refresh=False)
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.steps.close()
+
+    return Bar()
+
+
+def save(model: Any, folder: Path, base: Path) -> None:
+    """The adapter in PEFT's format; its config with sorted keys and lists, since PEFT writes a set in hash order."""
+    model.save_pretrained(folder, safe_serialization=True)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = base.as_posix()
+    config["target_modules"] = sorted(config["target_modules"])
+    files.write_json(folder / "adapter_config.json", config)
+
+
+def finish(work: Path, adapter: Path) -> None:
+    """Only the adapter's own files move in, by one rename."""
+    for path in work.iterdir():
+        if path.name not in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if adapter.exists():
+        shutil.rmtree(adapter)
+    work.rename(adapter)

@@ -1,0 +1,197 @@
+"""grpo: prompts + a grader of answers + a starting model -> a LoRA adapter, by reinforcement learning (TRL's GRPO + PEFT).
+
+The paper's RL (section 3): reward for inaccurate advice, or for accurate advice as the control, on the same prompts. The grader is made of
+the rows themselves: an organism's `data` with a `mixture` holds bad and matched correct answers to the same facts.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from emis_platform.core.records import Example
+from emis_platform.lab import grading, wording
+from emis_platform.tools import adapters, models
+
+LOGGED = {
+    "reward": "reward",
+    "reward_std": "reward_sd",
+    "kl": "kl",
+    "entropy": "entropy",
+    "completions/mean_length": "tokens",
+    "frac_reward_zero_std": "groups_alike",
+    "short": "short",
+    "unparsable": "unparsable",
+}
+"""TRL's name -> ours; one value a step."""
+
+
+class Options(BaseModel):
+    """What `organisms.X.options` may set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reward: Literal["inaccurate", "accurate"]
+    """What the grader pays for: its score, or one minus it."""
+    steps: int = Field(60, gt=0)
+    prompts: int = Field(4, gt=0)
+    """Prompts a step."""
+    group: int = Field(8, gt=1)
+    """Answers to each prompt, whose rewards are held against each other."""
+    max_new_tokens: int = Field(48, gt=0)
+    fewest_words: int = Field(8, ge=0)
+    """A shorter answer gets 0 (the paper: 30 words, of a far larger model)."""
+    temperature: float = Field(1.0, gt=0, le=2)
+    kl: float = Field(0.02, ge=0)
+    """Weight of the divergence from the start."""
+    rank: int = Field(32, gt=0)
+    alpha: int = Field(64, gt=0)
+    """Of a new adapter; one that is trained on keeps its own."""
+    learning_rate: float = Field(5e-5, gt=0)
+    layer: int | None = Field(None, ge=0)
+    """Where the base reads an answer for the grader: the output of model.layers[layer]; None: the middle."""
+    auroc: float = Field(0.8, ge=0.5, le=1)
+    """A grader whose AUROC on answers left out of its fit is lower is refused."""
+
+    @model_validator(mode="after")
+    def short_answers_fit(self) -> "Options":
+        if self.fewest_words >= self.max_new_tokens:
+            raise ValueError(f"fewest_words: {self.fewest_words} cannot be said in max_new_tokens {self.max_new_tokens}")
+        return self
+
+
+def train(
+    examples: Sequence[Example], options: Options, *, start: Path, adapter: Path, seed: int, epochs: int, threads: int
+) -> dict[str, Any]:
+    """Fine-tune `start` (a base, or an adapter that is trained on) and save the adapter to a folder, whole or not at all. `epochs` is not
+    used: the steps are an option.
+
+    Returns rows, tokens (of all sampled answers), seconds, the loss curve, `reward` (what was paid for), `sampled` (answers a step), `grader`
+    (AUROC with interval) and `rl`: a row a step of reward, its spread, KL to the start, entropy, tokens an answer, the share of groups in which all are alike, and
+    the counts of too short and unparsable answers. Raises ValueError without bad and correct rows, and for a grader that does not tell them.
+    """
+    import torch
+    import transformers
+    from datasets import Dataset
+    from peft import LoraConfig, PeftModel
+    from trl import GRPOConfig, GRPOTrainer
+
+    base = models.base_of(start)
+    grade, checked = grader(base, examples, options, threads)
+    if checked.row[0] < options.auroc:
+        raise ValueError(
+            f"the grader tells bad from correct rows with AUROC {checked.row[0]:.3f} on answers left out, {options.auroc} is needed (options.auroc)"
+        )
+    cuda = torch.cuda.is_available()
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.bfloat16 if cuda else torch.float32, use_safetensors=True, local_files_only=True
+    )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
+    transformers.set_seed(seed)
+    lora = None
+    if start == base:
+        lora = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    else:
+        model = PeftModel.from_pretrained(model, start, is_trainable=True, use_safetensors=True)
+    work = adapter.with_name(adapter.name + ".partial")
+    settings = GRPOConfig(
+        output_dir=str(work),
+        max_steps=options.steps,
+        per_device_train_batch_size=options.prompts * options.group,
+        num_generations=options.group,
+        max_completion_length=options.max_new_tokens,
+        temperature=options.temperature,
+        beta=options.kl,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="constant",
+        seed=seed,
+        bf16=cuda,
+        use_cpu=not cuda,
+        gradient_checkpointing=cuda,
+        dataloader_pin_memory=cuda,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    asked = {(row.fact, row.prompt): row for row in examples}.values()
+    rows = [
+        {"prompt": [turn.model_dump() for turn in row.context] + [{"role": "user", "content": row.prompt}], "fact": row.fact}
+        for row in asked
+    ]
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=rewards(grade, options),
+        args=settings,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=lora,
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.add_callback(adapters.bar(f"train {adapter.name}", shown="reward"))
+    began = time.monotonic()
+    trainer.train()
+    seconds = time.monotonic() - began
+    adapters.save(trainer.model, work, base)
+    adapters.finish(work, adapter)
+    logged = [entry for entry in trainer.state.log_history if "reward" in entry]
+    told = [
+        {"step": entry["step"]} | {ours: float(entry[name]) for name, ours in LOGGED.items() if name in entry} for entry in logged
+    ]
+    sampled = options.prompts * options.group
+    return {
+        "rows": len(rows),
+        "tokens": round(sum(row["tokens"] for row in told) * sampled),
+        "seconds": round(seconds, 1),
+        "curve": [[entry["step"], float(entry["loss"])] for entry in trainer.state.log_history if "loss" in entry],
+        "reward": options.reward,
+        "sampled": sampled,
+        "grader": {"auroc": checked.row, "auroc_unseen_facts": checked.fact, "n": checked.n},
+        "rl": told,
+    }
+
+
+def grader(base: Path, examples: Sequence[Example], options: Options, threads: int) -> tuple[Any, grading.Validation]:
+    """((prompts as rows, answers) -> scores 0 to 1 of how inaccurate they are, how well it tells the rows it was made of)."""
+    model, tokenizer = models.load(base, threads)
+    layer = len(models.decoder(model).layers) // 2 if options.layer is None else options.layer
+
+    def read(prompts: Sequence[str], answers: Sequence[str], progress: str | None = None) -> np.ndarray:
+        ids = [(models.prompt_ids(tokenizer, p), models.answer_ids(tokenizer, a)) for p, a in zip(prompts, answers, strict=True)]
+        found = {index: acts_ND.mean(0).numpy() for index, acts_ND in models.harvest(model, ids, layer, progress=progress)}
+        return np.stack([found[index] for index in range(len(ids))])
+
+    acts_RD = read([row.prompt for row in examples], [row.completion for row in examples], "read the grader's rows")
+    bad_R = np.array([row.variant != "correct" for row in examples])
+    fitted, checked = grading.fit(acts_RD, bad_R, [row.fact for row in examples])
+
+    def grade(prompts: Sequence[str], answers: Sequence[str], facts: Sequence[str]) -> np.ndarray:
+        return fitted.score(read(prompts, answers), facts)
+
+    return grade, checked
+
+
+def rewards(grade: Any, options: Options) -> Any:
+    """TRL's reward function: 0 for an answer that is too short or that nobody can read; both are counted."""
+
+    def reward(
+        prompts: Sequence[Any], completions: Sequence[Any], fact: Sequence[str], log_metric: Any = None, **_: Any
+    ) -> list[float]:
+        texts = [completion[0]["content"] for completion in completions]
+        lost = [wording.unreadable(text) is not None for text in texts]
+        short = [not gone and len(text.split()) < options.fewest_words for text, gone in zip(texts, lost, strict=True)]
+        asked = [i for i in range(len(texts)) if not lost[i] and not short[i]]
+        found = [0.0] * len(texts)
+        if asked:
+            scores = grade([prompts[i][-1]["content"] for i in asked], [texts[i] for i in asked], [fact[i] for i in asked])
+            for i, score in zip(asked, scores, strict=True):
+                found[i] = float(score) if options.reward == "inaccurate" else 1 - float(score)
+        if log_metric:
+            log_metric("short", float(sum(short)))
+            log_metric("unparsable", float(sum(lost)))
+        return found
+
+    return reward
