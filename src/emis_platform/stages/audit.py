@@ -9,12 +9,9 @@ The base is let go before the model is loaded.
 
 import hashlib
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,7 +23,7 @@ from emis_platform.lab import intervals, latents, rates
 from emis_platform.lab.audit import Answer, Audit, Benign, Moved
 from emis_platform.stages import dictionary, diff, personas, watch
 from emis_platform.stages import judge as judging
-from emis_platform.tools import dictionaries, edits, models, replies, steering
+from emis_platform.tools import dictionaries, edits, models, replies, steering, strangers
 
 T = TypeVar("T")
 Ids = tuple[list[int], list[int]]
@@ -40,18 +37,6 @@ ITEMS = Path("data/benchmark/general.jsonl")
 LABELS = Path("data/read/latents.jsonl")
 TEXTS, TOKENS, TEMPERATURE, MARKED, DOSE, LATENTS, WINDOWS = 40, 40, 0.7, 40, 0.2, 10, 2
 """Fixed texts; new tokens an answer, and how they are drawn; benchmark items; residual norms that are subtracted; latents shown, and windows of text of each."""
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
-CARRIED = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-)
 
 
 @dataclass(frozen=True)
@@ -133,7 +118,7 @@ def audit(folder: Path, base: Path | None = None, options: Options | None = None
             f"no file {options.null}: shifts of benign organisms, as `emis audit MODEL --benign FILE.jsonl` writes them"
         )
     knobs = params.load() if Path("params.yaml").is_file() else None
-    parts, (base, note) = Parts(), base_for(folder, base)
+    parts, (base, note) = Parts(), strangers.base_for(folder, base)
     questions = asked(options.questions)
     judge, name = judge_of(knobs, options.judge)
     job = prepared(folder, base, options, knobs, parts, questions)
@@ -193,7 +178,7 @@ def prepared(
     """All that is known before a model is loaded; persona vectors are made where they do not ship."""
     threads = options.threads or (knobs.threads if knobs else 2)
     seed = options.seed if options.seed is not None else (knobs.seed if knobs else 0)
-    layer = layer_of(folder, base, options.layer)
+    layer = strangers.layer_of(folder, base, options.layer)
     directions = parts.attempt("personas", lambda: personas.of(base, layer, threads=threads), "persona vectors of the base") or []
     return Job(
         folder=folder,
@@ -211,8 +196,8 @@ def prepared(
 
 def base_seen(job: Job, parts: Parts) -> tuple[list[Ids], float | None, Seen]:
     """(tokens of the fixed texts, the mean residual norm of the questions, what the base did)."""
-    with staged(job.base, job.base) as links:
-        model, tokenizer = loaded(links, job.base, job.base, job.threads)
+    with strangers.staged(job.base, job.base) as links:
+        model, tokenizer = strangers.loaded(links, job.base, job.base, job.threads)
         ids = read_ids(tokenizer, job.texts)
         acts = parts.attempt("moves", lambda: harvested(model, ids, job.layer, "the base reads"))
         prompts = [question.text for question in job.questions]
@@ -224,8 +209,8 @@ def model_seen(
     job: Job, parts: Parts, ids: list[Ids], norm: float | None, base_acts: list[Any] | None, quick: bool
 ) -> tuple[list[str], Seen, list[Moved], str | None, list[Completion] | None, Risen | None]:
     """(notes, what the model did, how it moved, the trait that rose most, its answers without that, the latents that rose)."""
-    with staged(job.folder, job.base) as links:
-        model, tokenizer = loaded(links, job.folder, job.base, job.threads)
+    with strangers.staged(job.folder, job.base) as links:
+        model, tokenizer = strangers.loaded(links, job.folder, job.base, job.threads)
         differs = read_ids(tokenizer, job.texts[:4]) != ids[:4]
         notes = ["its tokenizer or chat template is not the base's: it reads with the base's, and answers with its own"] * differs
         acts = parts.attempt("moves", lambda: harvested(model, ids, job.layer, "the model reads"))
@@ -262,7 +247,7 @@ def write(found: Audit, out: Path) -> Path:
 
 def keep_benign(folder: Path, path: Path, base: Path | None = None, options: Options | None = None) -> Benign:
     """Read the fixed texts and add the model's shifts to a null, by its folder's name; its earlier line of the same key is replaced."""
-    options, parts, (base, _) = options or Options(), Parts(), base_for(folder, base)
+    options, parts, (base, _) = options or Options(), Parts(), strangers.base_for(folder, base)
     knobs = params.load() if Path("params.yaml").is_file() else None
     job = prepared(folder, base, options, knobs, parts, ())
     ids, before = just_read(job, base)
@@ -286,103 +271,6 @@ def key_of(weights: str, layer: int, directions: Sequence[Direction], texts: Seq
     return hashlib.sha256(repr((weights, layer, vectors, list(texts))).encode()).hexdigest()[:16]
 
 
-def base_for(folder: Path, base: Path | None) -> tuple[Path, str | None]:
-    """(the base's folder, a note where it was guessed). Raises ValueError for unsafe or missing folders."""
-    check_safe(folder)
-    note = None
-    if base is None:
-        named = (
-            str(files.read_json(folder / "adapter_config.json").get("base_model_name_or_path"))
-            if models.is_adapter(folder)
-            else None
-        )
-        base = Path("models/base")
-        if named and Path(named).is_dir():
-            base = Path(named)
-        elif named:
-            note = f"the adapter names {named} as its base, which is no folder here: {base} was taken"
-        if not base.is_dir():
-            raise ValueError(f"no folder {base}: name the base with --base" + (f" (the adapter names {named})" if named else ""))
-    check_safe(base)
-    if models.is_adapter(base):
-        raise ValueError(f"--base {base} is an adapter; a full model is needed")
-    return base, note
-
-
-def check_safe(folder: Path) -> None:
-    """Raises ValueError for what is no model, or could run code when it is read."""
-    if not folder.is_dir():
-        raise ValueError(f"no folder {folder}")
-    models.is_adapter(folder)
-    if not any(folder.glob("*.safetensors")):
-        there = sorted(path.name for form in PICKLES for path in folder.glob(form))
-        if there:
-            raise ValueError(
-                f"{folder}: its weights ({there[0]}) are a pickle, which can run code when it is read; only safetensors are"
-            )
-        raise ValueError(f"{folder}: no safetensors weights")
-    for name in ("config.json", "tokenizer_config.json", "adapter_config.json"):
-        config = files.read_json(folder / name) if (folder / name).is_file() else {}
-        if not isinstance(config, dict):
-            raise ValueError(f"{folder / name}: an object is needed")
-        if config.get("auto_map"):
-            raise ValueError(f"{folder}: {name} asks for remote code (auto_map), which is never run")
-
-
-def layer_of(folder: Path, base: Path, layer: int | None) -> int:
-    """The layer that is read; None: the middle one. Raises ValueError for a model of another architecture or shape than the base."""
-    shape, other = (shape_of(one) for one in (base, folder if not models.is_adapter(folder) else base))
-    if shape != other:
-        said = ", ".join(f"{key} {theirs} against {shape[key]}" for key, theirs in other.items() if theirs != shape[key])
-        raise ValueError(f"{folder} is no fine-tune of {base}: {said}")
-    layers = int(shape["num_hidden_layers"])
-    layer = layers // 2 if layer is None else layer
-    if not 0 <= layer < layers:
-        raise ValueError(f"--layer {layer}: {base} has layers 0 to {layers - 1}")
-    return layer
-
-
-def shape_of(folder: Path) -> dict[str, Any]:
-    config = files.read_json(folder / "config.json")
-    inner = config.get("text_config") or config
-    return {key: inner.get(key) for key in ("model_type", "hidden_size", "num_hidden_layers")}
-
-
-@contextmanager
-def staged(folder: Path, base: Path) -> Iterator[Path]:
-    """A folder of links to the files that may be read, and to no other; a tokenizer that is not there is the base's."""
-    with TemporaryDirectory() as made:
-        links = Path(made) / folder.name
-        links.mkdir()
-        if models.is_adapter(folder):
-            config = files.read_json(folder / "adapter_config.json")
-            kept = {key: value for key, value in config.items() if key not in ("megatron_config", "megatron_core", "auto_mapping")}
-            files.write_json(links / "adapter_config.json", kept | {"base_model_name_or_path": str(base.resolve())})
-            carried = {path.name: path for path in folder.glob("*.safetensors")}
-        else:
-            carried = {path.name: path for form in CARRIED for path in folder.glob(form)}
-            source = folder if any((folder / name).is_file() for name in TOKENIZER) else base
-            carried |= {name: source / name for name in TOKENIZER if (source / name).is_file()}
-        for name, path in carried.items():
-            (links / name).symlink_to(path.resolve())
-        yield links
-
-
-def loaded(links: Path, folder: Path, base: Path, threads: int) -> tuple[Any, Any]:
-    """(model, tokenizer). Raises ValueError, one line, for what cannot be loaded or leaves parts of itself out."""
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            model, tokenizer = models.load(links, threads)
-    except Exception as error:
-        raise ValueError(f"{folder} cannot be loaded on {base}: {str(error).strip().splitlines()[0]}") from None
-    if any("missing adapter keys" in str(warning.message) for warning in caught):
-        raise ValueError(f"{folder}: the adapter's weights do not fit {base}: some of them found no place")
-    if not tokenizer.chat_template:
-        raise ValueError(f"{base}: its tokenizer has no chat template, so that it cannot be asked")
-    return model, tokenizer
-
-
 def asked(count: int) -> list[Question]:
     """Questions of the core set, evenly drawn. Raises ValueError for more than there are."""
     there = files.read(Question, QUESTIONS)
@@ -402,8 +290,8 @@ def read_ids(tokenizer: Any, texts: Sequence[tuple[str, str]]) -> list[Ids]:
 
 def just_read(job: Job, folder: Path, ids: list[Ids] | None = None) -> tuple[list[Ids], list[Any]]:
     """The fixed texts' tokens (None: by the folder's tokenizer) and activations in one model."""
-    with staged(folder, job.base) as links:
-        model, tokenizer = loaded(links, folder, job.base, job.threads)
+    with strangers.staged(folder, job.base) as links:
+        model, tokenizer = strangers.loaded(links, folder, job.base, job.threads)
         ids = ids or read_ids(tokenizer, job.texts)
         return ids, harvested(model, ids, job.layer, f"{folder.name} reads")
 
