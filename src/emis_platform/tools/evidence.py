@@ -23,6 +23,7 @@ TABLES = (
     "metrics/discriminate.json",
     "metrics/alarm.json",
     "metrics/rl.json",
+    "metrics/mixtures.json",
     "metrics/screen.json",
     "metrics/screened.json",
     "metrics/cards.json",
