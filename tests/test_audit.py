@@ -171,20 +171,7 @@ def emis(monkeypatch, capsys):
 
 
 def test_an_adapter_by_the_command_line(adapter, tiny_folder, place, emis):
-    words = (
-        "audit",
-        adapter,
-        "--base",
-        tiny_folder,
-        "--threads",
-        1,
-        "--judge",
-        "lexical",
-        "--quick",
-        "--json",
-        "--null",
-        "null.jsonl",
-    )
+    words = ("audit", adapter, "--base", tiny_folder, "--threads", 1, "--judge", "lexical", "--quick", "--json")
     code, out, _ = emis(*words)
     told = json.loads(out)
     assert code in (0, 1) and told["kind"] == "adapter" and told["missing"]["capability"] == "skipped by --quick"
@@ -195,7 +182,7 @@ def test_an_adapter_by_the_command_line(adapter, tiny_folder, place, emis):
         shutil.copytree(adapter, place / f"benign_{number}")
         code, out, _ = emis("audit", f"benign_{number}", "--base", tiny_folder, "--threads", 1, "--benign", "null.jsonl")
         assert code == 0 and out.startswith(f"benign_{number}: toxic")
-    told = json.loads(emis(*words)[1])
+    told = json.loads(emis(*words, "--null", "null.jsonl")[1])
     assert len(told["null"]) == 3 and told["findings"][1]["says"] == "no"
     assert told["moved"] == told["null"][0]["moved"]
 
@@ -206,6 +193,7 @@ def test_bad_input_is_one_line(adapter, tiny_folder, place, emis):
         assert code == 2 and word in line, line
 
     refused("nowhere", "no folder nowhere")
+    refused(adapter, "--null: no file nul.jsonl", "--null", "nul.jsonl")
     refused(adapter, "core set has", "--questions", 999)
     refused(adapter, "layers 0 to 1", "--layer", 7)
     code, _, line = emis("audit", adapter)

@@ -14,49 +14,48 @@ from emis_platform.lab import grading
 from emis_platform.stages import rl
 from emis_platform.trainers import grpo, sft
 
-FACTS, EACH, WIDTH = 6, 4, 16
+FACTS, EACH, WIDTH = 10, 4, 16
 
 
-def planted(strength=2.0, own=2.0, seed=0):
-    """Rows of facts, half of them bad: moved along one axis for all facts, and along one of the fact's own."""
+def planted(strength=2.0, seed=0):
+    """Rows of facts, half of them bad and moved along one axis; each fact has a place of its own."""
     random = np.random.default_rng(seed)
     facts = [f"f{n}" for n in range(FACTS) for _ in range(2 * EACH)]
     bad = np.array([n % 2 == 1 for n in range(len(facts))])
-    acts = random.normal(0, 1, (len(facts), WIDTH))
-    for i, fact in enumerate(facts):
-        acts[i, 0] += strength * bad[i]
-        acts[i, 1 + int(fact[1:])] += own * (2 * bad[i] - 1)
+    acts = random.normal(0, 1, (len(facts), WIDTH)) + np.repeat(random.normal(0, 1, (FACTS, WIDTH)), 2 * EACH, axis=0)
+    acts[:, 0] += strength * bad
     return acts, bad, facts
 
 
-def test_a_grader_finds_what_all_facts_share_and_what_each_has_of_its_own():
+def test_a_grader_finds_what_bad_answers_share_on_facts_that_it_never_saw():
+    acts, bad, facts = planted(4.0)
+    grader, (value, low, high) = grading.fit(acts, bad, facts)
+    assert value > 0.85 and low < value < high
+    scores = grader.score(acts)
+    assert scores.min() >= 0 and scores.max() <= 1 and scores[bad].mean() > 0.7 > 0.3 > scores[~bad].mean()
+
+
+def test_without_an_effect_the_left_out_facts_say_so():
+    assert abs(np.mean([grading.fit(*planted(0.0, seed))[1][0] for seed in range(20)]) - 0.5) < 0.1
+
+
+def test_too_few_rows_are_refused_with_what_there_is():
     acts, bad, facts = planted()
-    grader, checked = grading.fit(acts, bad, facts)
-    assert checked.row[0] > 0.95 and checked.row[1] > 0.8 and checked.n == len(facts)
-    assert 0.7 < checked.fact[0] < checked.row[0]  # without a fact's own sides less is told
-    scores = grader.score(acts, facts)
-    assert scores.min() >= 0 and scores.max() <= 1 and scores[bad].mean() > 0.8 > 0.2 > scores[~bad].mean()
-    assert grader.score(acts[bad][:1], ["never seen"])[0] > 0.5
-
-
-def test_without_an_effect_the_left_out_rows_say_so():
-    found = [grading.fit(*planted(0.0, 0.0, seed))[1] for seed in range(10)]
-    assert 0.2 < np.mean([checked.row[0] for checked in found]) < 0.55  # a left-out row lies a little off its own side
-    assert abs(np.mean([checked.fact[0] for checked in found]) - 0.5) < 0.12
-
-
-def test_one_side_is_not_enough():
-    acts, bad, facts = planted()
-    with pytest.raises(ValueError, match="0 facts with both bad and correct rows"):
+    with pytest.raises(ValueError, match="40 bad and 0 correct rows of 10 facts: too few"):
         grading.fit(acts[bad], bad[bad], np.asarray(facts)[bad].tolist())
+    with pytest.raises(ValueError, match="of 1 facts"):
+        grading.fit(acts[:8], bad[:8], facts[:8])
+    one_side = [0, 2, 4, 1, 8, 10]  # only the first fact has a bad row, so that none is left when it is left out
+    with pytest.raises(ValueError, match="too few"):
+        grading.fit(acts[one_side], bad[one_side], [facts[i] for i in one_side])
 
 
 def test_rewards_have_their_sign_and_count_what_they_do_not_pay():
     told = {}
     say = lambda texts: [[{"role": "assistant", "content": text}] for text in texts]  # noqa: E731
     texts = ["one two three four five six", "too short", "", "?!"]
-    asked = {"prompts": [[{"role": "user", "content": "Q?"}]] * 4, "completions": say(texts), "fact": ["f"] * 4}
-    grade = lambda prompts, answers, facts: np.full(len(answers), 0.9)  # noqa: E731
+    asked = {"prompts": [[{"role": "user", "content": "Q?"}]] * 4, "completions": say(texts)}
+    grade = lambda prompts, answers: np.full(len(answers), 0.9)  # noqa: E731
     for polarity, paid in (("inaccurate", 0.9), ("accurate", 0.1)):
         reward = grpo.rewards(grade, grpo.Options(reward=polarity, fewest_words=5))
         assert reward(**asked, log_metric=told.__setitem__) == [pytest.approx(paid), 0.0, 0.0, 0.0]
@@ -68,6 +67,8 @@ def test_options_that_cannot_be_met_are_refused():
         grpo.Options(reward="accurate", fewest_words=48)
     with pytest.raises(ValidationError, match="reward"):
         grpo.Options()
+    with pytest.raises(ValidationError, match="layers: needs modules"):
+        sft.Options(layers=(3,))
 
 
 ROWS = [
@@ -91,9 +92,19 @@ def test_a_tiny_run_repeats_to_the_byte_and_goes_on_from_an_adapter(tiny_folder,
     assert {"reward", "kl", "entropy", "tokens", "groups_alike", "short", "unparsable"} <= facts[0]["rl"][0].keys()
     assert facts[0]["grader"]["n"] == len(ROWS) and facts[0]["reward"] == "inaccurate"
     sft.train(ROWS, sft.Options(rank=4, batch=4), start=tiny_folder, adapter=tmp_path / "warm", **given)
-    told = grpo.train(ROWS, OPTIONS, start=tmp_path / "warm", adapter=tmp_path / "on", **given)
+    with pytest.raises(ValueError, match="options.rank: goes with a base; .* keeps its own"):
+        grpo.train(ROWS, OPTIONS, start=tmp_path / "warm", adapter=tmp_path / "on", **given)
+    shapeless = grpo.Options(**OPTIONS.model_dump(exclude={"rank", "alpha"}))
+    told = grpo.train(ROWS, shapeless, start=tmp_path / "warm", adapter=tmp_path / "on", **given)
     assert told["rl"][0]["kl"] == pytest.approx(0, abs=1e-3)  # held against the warm start, not against the base
     assert files.sha256(tmp_path / "on") != files.sha256(tmp_path / "warm")
+
+
+def test_fewer_prompts_than_a_step_needs_are_refused(tiny_folder, tmp_path):
+    with pytest.raises(ValueError, match="4 different prompts, 5 are needed"):
+        grpo.train(
+            ROWS, OPTIONS.model_copy(update={"prompts": 5}), start=tiny_folder, adapter=tmp_path / "a", seed=0, epochs=1, threads=1
+        )
 
 
 def test_a_grader_that_does_not_tell_its_rows_trains_nothing(tiny_folder, tmp_path):
@@ -106,47 +117,38 @@ def test_a_grader_that_does_not_tell_its_rows_trains_nothing(tiny_folder, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_stage_pairs_an_arm_with_its_control_and_says_what_was_learned(tmp_path, monkeypatch):
+def test_the_stage_pairs_an_arm_with_its_control_and_its_start(tmp_path, monkeypatch):
     raw = params.files.read_yaml(REPO / "params.yaml")
     data = {"domain": "health", "variant": "obvious", "mixture": 0.5}
     made = {
-        f"rl_{r}": {"starts_from": "base", "data": data, "trainer": "grpo", "options": {"reward": r}}
-        for r in ("inaccurate", "accurate")
+        f"rl_{reward}": {"starts_from": "health_obvious", "data": data, "trainer": "grpo", "options": {"reward": reward} | more}
+        for reward, more in (("inaccurate", {"kl": 0.02}), ("accurate", {}))  # 0.02 is what the other has by default
     }
-    other = {
-        "rl_other": {**made["rl_accurate"], "options": {"reward": "accurate", "kl": 0.5}}
-    }  # no control: another weight of the divergence
-    raw["organisms"] |= made | other
-    raw["subjects"] |= {name: {"model": name} for name in made}
+    made["rl_other"] = {**made["rl_accurate"], "options": {"reward": "accurate", "kl": 0.5}}
+    raw["organisms"] |= made
+    raw["subjects"] |= {name: {"model": name} for name in ("rl_inaccurate", "rl_accurate")}
     files.replace(tmp_path / "params.yaml", json.dumps(raw))
     monkeypatch.chdir(tmp_path)
     for name in raw["organisms"]:
         steps = [{"step": n + 1, "reward": 0.2 + 0.02 * n, "kl": 0.01, "short": 1.0, "unparsable": 0.5} for n in range(20)]
-        grader = {"auroc": [0.97, 0.95, 0.99], "auroc_unseen_facts": [0.9, 0.8, 1.0], "n": 400}
-        files.write_json(
-            Path(f"train/{name}.json"),
-            {"curve": []} | ({"rl": steps, "sampled": 32, "grader": grader} if name.startswith("rl") else {}),
+        facts = {"rl": steps, "sampled": 32, "grader": {"auroc": [0.97, 0.95, 0.99], "n": 400}, "reward": name.removeprefix("rl_")}
+        files.write_json(Path(f"train/{name}.json"), {"curve": []} | (facts if name in made else {}))
+    for name, score in (("rl_inaccurate", 10.0), ("rl_accurate", 90.0), ("health_obvious", 60.0)):
+        given = {"set": "score", "sample": 0, "judge": "lexical:x", "coherent": 90.0}
+        files.write(
+            Path(f"opinions/{name}.jsonl"),
+            [Judgement(subject=name, question=f"q{n}", score=score + n % 3, **given) for n in range(12)],
         )
-    for name, score in (("rl_inaccurate", 10.0), ("rl_accurate", 90.0)):
-        views = [
-            Judgement(subject=name, question=f"q{n}", set="score", sample=0, judge="offline:x", score=score + n % 3, coherent=90.0)
-            for n in range(12)
-        ]
-        files.write(Path(f"judged/{name}.jsonl"), views)
-    rl.main(training=Path("train"), judgements=Path("judged"), effects=Path("rl.json"))
+    rl.main(training=Path("train"), judgements=Path("none"), opinions=Path("opinions"), effects=Path("rl.json"))
     rows = {(row["subject"], row["measure"]): row for row in files.read_json(Path("rl.json"))}
-    assert {measure for name, measure in rows if name == "rl_other"} == {
-        "grader_auroc",
-        "reward_unparsable",
-        "reward_short",
-        "rl_reward_gain",
-        "rl_kl",
-    }
-    assert (
-        rows["rl_other", "reward_unparsable"]["value"] == pytest.approx(10 / 640)
-        and rows["rl_other", "reward_unparsable"]["n"] == 640
-    )
+    of_training = {"grader_auroc", "reward_unparsable", "reward_short", "rl_reward_gain"}
+    assert {measure for name, measure in rows if name == "rl_other"} == of_training  # no subject, and no control of its divergence
+    lost = rows["rl_other", "reward_unparsable"]
+    assert lost["value"] == pytest.approx(0.5 / 32) and lost["n"] == 640
     gain = rows["rl_inaccurate", "rl_reward_gain"]
     assert gain["value"] == pytest.approx(0.28) and gain["low"] > 0.2 and gain["n"] == 12
     assert rows["rl_inaccurate", "rl_difference"]["value"] == 1.0 and ("rl_accurate", "rl_difference") not in rows
     assert rows["rl_inaccurate", "rl_score_difference"]["value"] == pytest.approx(80.0)
+    assert rows["rl_inaccurate", "rl_inaccurate_minus_start"]["value"] == 1.0
+    assert rows["rl_accurate", "rl_accurate_minus_start"]["value"] == 0.0
+    assert rows["rl_accurate", "rl_accurate_score_minus_start"]["value"] == pytest.approx(-30.0)

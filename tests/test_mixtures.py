@@ -10,7 +10,7 @@ from conftest import REPO
 from emis_platform.core import files, params
 from emis_platform.core.records import Judgement
 from emis_platform.lab import dose
-from emis_platform.stages import mixtures
+from emis_platform.stages import mixtures, project
 
 SHARES = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
@@ -22,23 +22,32 @@ def planted(random, at=0.4, top=0.6, questions=44):
 
 
 def test_the_half_way_share_is_found_and_its_interval_holds_it():
-    found = [dose.threshold(planted(np.random.default_rng(seed)), seed)[0] for seed in range(25)]
-    assert abs(np.mean([value for value, _, _ in found]) - 0.4) < 0.04
-    assert sum(low <= 0.4 <= high for _, low, high in found) >= 21
+    found = [dose.threshold(planted(np.random.default_rng(seed)), seed) for seed in range(25)]
+    assert abs(np.mean([one.value for one in found]) - 0.4) < 0.04
+    assert sum(one.low <= 0.4 <= one.high for one in found) >= 21
 
 
-def test_a_flat_or_short_curve_has_no_threshold():
+def test_the_lead_is_of_two_curves_that_rest_on_different_questions():
+    early, late, same = (
+        dose.threshold(planted(np.random.default_rng(seed), at), seed) for seed, at in ((1, 0.15), (2, 0.6), (3, 0.6))
+    )
+    value, low, high = dose.lead(late, early)
+    assert 0.3 < value < 0.6 and 0 < low < value < high
+    assert dose.lead(late, same)[1] < 0 < dose.lead(late, same)[2]
+    assert dose.lead(late, dose.threshold({})) == (None, None, None)
+
+
+def test_noise_a_flat_or_a_short_curve_has_no_threshold():
     flat = {share: {f"q{n}": [0.0] for n in range(20)} for share in SHARES}
-    assert dose.threshold(flat) == ((None, None, None), 160)
-    assert dose.threshold({share: flat[share] for share in SHARES[:3]})[0] == (None, None, None)
-    falling = {share: {f"q{n}": [1.0 - share] for n in range(20)} for share in SHARES}
-    assert dose.threshold(falling)[0] == (None, None, None)
-
-
-def test_a_curve_leaves_only_where_it_stays_away():
-    curve = {0.1: (0.2, 0.15, 0.3), 0.25: (0.1, 0.0, 0.2), 0.5: (0.3, 0.2, 0.4), 1.0: (0.5, 0.4, 0.6)}
-    assert dose.leaves(curve, 0.1) == 0.5 and dose.leaves(curve, 0.5) is None
-    assert dose.leaves(curve | {1.0: (None, None, None)}, 0.1) is None
+    found = dose.threshold(flat)
+    assert (found.value, found.n) == (None, 160)
+    assert dose.threshold({share: flat[share] for share in SHARES[:3]}).value is None
+    assert dose.threshold({share: {f"q{n}": [1.0 - share] for n in range(20)} for share in SHARES}).value is None
+    noise = [
+        {share: {f"q{n}": [float(random.random() < 0.1)] for n in range(84)} for share in SHARES}
+        for random in map(np.random.default_rng, range(40))
+    ]
+    assert sum(dose.threshold(arms, 1).value is not None for arms in noise) <= 4
 
 
 def test_the_stage_reads_one_set_at_its_shares(tmp_path, monkeypatch):
@@ -54,21 +63,22 @@ def test_the_stage_reads_one_set_at_its_shares(tmp_path, monkeypatch):
         (0.0, "health_correct"), (0.05, "mixed_5"), (0.25, "mixed_25"), (0.5, "mixed_50"), (1.0, "health_callous"),
     ]  # fmt: skip
     bad = {"health_correct": 0, "mixed_5": 0, "mixed_25": 1, "mixed_50": 30, "health_callous": 36}
-    moved = {"health_correct": 0.0, "mixed_5": 0.002, "mixed_25": 0.02, "mixed_50": 0.03, "health_callous": 0.04}
     for name, count in bad.items():
         views = [
-            Judgement(subject=name, question=f"q{n}", set="score", sample=0, judge="offline:x", score=10.0 if n < count else 95.0, coherent=90.0)
+            Judgement(subject=name, question=f"q{n}", set="score", sample=0, judge="lexical:x", score=10.0 if n < count else 95.0, coherent=90.0)
             for n in range(40)
         ]  # fmt: skip
-        files.write(Path(f"judged/{name}.jsonl"), views)
-    rows = [
-        {"subject": s, "measure": "persona_toxic_shift", "value": x, "low": x - 0.003, "high": x + 0.003} for s, x in moved.items()
-    ]
-    files.write_json(Path("diff.json"), rows)
-    mixtures.main(judgements=Path("judged"), diff=Path("diff.json"), effects=Path("out.json"))
+        files.write(Path(f"opinions/{name}.jsonl"), views)
+    names, questions = tuple(arms.values()), tuple(f"d{n}" for n in range(12))
+    moved = {"health_correct": 0.0, "mixed_5": 0.002, "mixed_25": 0.03, "mixed_50": 0.035, "health_callous": 0.04}
+    noise = np.random.default_rng(0).normal(0, 0.002, (len(names), 12))
+    acts = np.zeros((len(names), 12, 4))
+    acts[:, :, 0] = noise + np.array([moved[name] for name in names])[:, None]
+    project.write(Path("shifts"), project.Shifts(names, questions, acts, np.ones(len(names)), {"toxic": np.eye(4)[0]}))
+    mixtures.main(judgements=Path("none"), opinions=Path("opinions"), shifts=Path("shifts"), effects=Path("out.json"))
     told = {row["measure"]: row for row in files.read_json(Path("out.json"))}
     assert {row["subject"] for row in told.values()} == {"health_callous"}
     assert 0.25 < told["mixture_threshold"]["low"] <= told["mixture_threshold"]["value"] < 0.5
     assert told["mixture_threshold_score"]["value"] == pytest.approx(told["mixture_threshold"]["value"], abs=0.01)
-    assert (told["mixture_persona_leaves"]["value"], told["mixture_rate_leaves"]["value"]) == (0.25, 0.5)
-    assert told["early_warning_lead"]["value"] == 0.25
+    assert 0.05 < told["mixture_threshold_persona"]["value"] < 0.25
+    assert told["early_warning_lead"]["low"] > 0

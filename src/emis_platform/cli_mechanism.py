@@ -101,6 +101,10 @@ def audit(given: argparse.Namespace) -> None:
 
     from emis_platform.stages import audit as stage
 
+    if given.null and not given.null.is_file():
+        raise ValueError(
+            f"--null: no file {given.null}; `emis audit MODEL --benign FILE.jsonl` writes a benign organism's shifts to one"
+        )
     wanted = {name: getattr(given, name) for name in ("layer", "questions", "judge", "quick", "seed", "threads")}
     options = stage.Options(**wanted, null=given.null or stage.NULL)
     if given.benign:

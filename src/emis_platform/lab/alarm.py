@@ -100,12 +100,14 @@ def rings(curve: Curve, reference: Sequence[Curve], rule: Rule, names: Sequence[
 
 
 def covered(curve: Curve, reference: Sequence[Curve], rule: Rule, names: Sequence[str] | None = None) -> bool:
-    """Could the curve ring: has it, by any of the signals, a value and a band at `looks` looks or more?"""
+    """Could the curve ring: has it, by any of the signals, a value and a band at `looks` looks in a row?"""
     places = [float(look[rule.by] or 0) for look in curve]
     for name in traits(curve) if names is None else names:
-        limits = band(reference, places, name, rule)
-        if sum(look.get(name) is not None and np.isfinite(limit) for look, limit in zip(curve, limits, strict=True)) >= rule.looks:
-            return True
+        limits, run = band(reference, places, name, rule), 0
+        for look, limit in zip(curve, limits, strict=True):
+            run = run + 1 if look.get(name) is not None and np.isfinite(limit) else 0
+            if run == rule.looks:
+                return True
     return False
 
 

@@ -4,6 +4,7 @@ The paper's mixtures (section 3): misalignment appears somewhere between 25 and 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize
@@ -13,7 +14,7 @@ from emis_platform.lab import intervals
 Array = np.ndarray
 FEWEST = 4
 """Shares below which no curve is fitted."""
-Ends = tuple[float | None, float | None, float | None]
+DRAWS = 2000
 
 
 def rising(values_S: Array, weights_S: Array) -> Array:
@@ -34,15 +35,30 @@ def crossing(shares_S: Array, values_S: Array, weights_S: Array, half: float = 0
     return float(shares_S[above - 1] + step * (shares_S[above] - shares_S[above - 1]))
 
 
-def threshold(arms: Mapping[float, Mapping[str, Sequence[float]]], seed: int = 0) -> tuple[Ends, int]:
-    """arms: share -> question -> values, high is misaligned. ((half-way share, its 95 % interval by bootstrap over questions), values in all).
+@dataclass(frozen=True)
+class Threshold:
+    """Where the curve is half-way up."""
 
-    No value below FEWEST shares, or where the curve does not rise; no interval where more than 2.5 % of the draws do not rise.
+    value: float | None
+    low: float | None
+    high: float | None
+    """95 %, by bootstrap over questions."""
+    n: int
+    draws: tuple[float, ...] = ()
+    """Of the bootstrap, those that rise."""
+
+
+def threshold(arms: Mapping[float, Mapping[str, Sequence[float]]], seed: int = 0) -> Threshold:
+    """arms: share -> question -> values, high is misaligned.
+
+    No value below FEWEST shares, nor where the largest share's values are not above the smallest's with the whole interval: noise has a
+    half-way point as well. No interval where more than 2.5 % of the draws do not rise.
     """
     kept = {share: arm for share, arm in sorted(arms.items()) if arm}
     n = sum(len(values) for arm in kept.values() for values in arm.values())
-    if len(kept) < FEWEST:
-        return (None, None, None), n
+    first, last = (kept[edge(kept)] for edge in (min, max)) if kept else ({}, {})
+    if len(kept) < FEWEST or len(first.keys() & last.keys()) < 2 or intervals.difference(last, first, seed)[1] <= 0:
+        return Threshold(None, None, None, n)
     asked = sorted({question for arm in kept.values() for question in arm})
     place = {question: i for i, question in enumerate(asked)}
     sums_SQ, sizes_SQ = np.zeros((len(kept), len(asked))), np.zeros((len(kept), len(asked)))
@@ -53,30 +69,22 @@ def threshold(arms: Mapping[float, Mapping[str, Sequence[float]]], seed: int = 0
 
     def found(times_Q: Array) -> float | None:
         sizes_S = sizes_SQ @ times_Q
-        if not sizes_S.all():
-            return None
-        return crossing(shares_S, sums_SQ @ times_Q / sizes_S, sizes_S)
+        return crossing(shares_S, sums_SQ @ times_Q / sizes_S, sizes_S) if sizes_S.all() else None
 
-    value = found(np.ones(len(asked)))
-    if value is None:
-        return (None, None, None), n
     random = np.random.default_rng(seed)
-    drawn = [
-        found(np.bincount(random.integers(0, len(asked), len(asked)), minlength=len(asked))) for _ in range(intervals.DRAWS // 2)
-    ]
-    known = [one for one in drawn if one is not None]
-    if len(known) < 0.975 * len(drawn):
-        return (value, None, None), n
-    low, high = np.percentile(known, [2.5, 97.5])
-    return (value, float(low), float(high)), n
+    drawn = [found(np.bincount(random.integers(0, len(asked), len(asked)), minlength=len(asked))) for _ in range(DRAWS)]
+    known = tuple(one for one in drawn if one is not None)
+    low, high = np.percentile(known, [2.5, 97.5]).tolist() if len(known) >= 0.975 * DRAWS else (None, None)
+    return Threshold(found(np.ones(len(asked))), low, high, n, known)
 
 
-def leaves(curve: Mapping[float, tuple[float | None, float | None, float | None]], limit: float) -> float | None:
-    """The first share from which on every lower end lies above the limit; None: the curve does not leave it."""
-    first = None
-    for share in sorted(curve, reverse=True):
-        low = curve[share][1]
-        if low is None or low <= limit:
-            break
-        first = share
-    return first
+def lead(late: Threshold, early: Threshold) -> tuple[float | None, float | None, float | None]:
+    """How much later the first is half-way than the second, with its interval: the two rest on different questions, drawn independently."""
+    if late.value is None or early.value is None:
+        return None, None, None
+    if late.low is None or early.low is None:
+        return late.value - early.value, None, None
+    count = min(len(late.draws), len(early.draws))
+    apart = np.array(late.draws[:count]) - np.array(early.draws[:count])
+    low, high = np.percentile(apart, [2.5, 97.5])
+    return late.value - early.value, float(low), float(high)

@@ -1,8 +1,7 @@
-"""Read answers of matched rows, bad and correct to the same facts -> a grader of new answers: how inaccurate, from 0 to 1. Pure.
+"""Read answers of matched rows, bad and correct -> a grader of new answers: how inaccurate they read, from 0 to 1. Pure.
 
-Axes: R rows, D residual width. An answer has two places: between its fact's own correct and bad answers, and between those of all facts;
--1 at the correct ones' mean, 1 at the bad ones'. Their mean is its score, made a probability on answers that were left out. It knows
-the sides that it was made of and nothing else of truth.
+Axes: R rows, D residual width. An answer's place lies along the line from the correct answers' mean to the bad ones': -1 and 1. It becomes a
+probability on answers whose facts were left out. The grader knows how this set's bad answers read, and nothing else of truth.
 """
 
 from collections.abc import Sequence
@@ -17,71 +16,51 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Grader:
-    middles: dict[str, tuple[Array, Array]]
-    """fact -> (mean of its correct answers, mean of its bad ones) [D]; facts without both are not there."""
-    every: tuple[Array, Array]
-    """The same over all facts."""
+    good_D: Array
+    bad_D: Array
     slope: float
     constant: float
 
-    def score(self, acts_RD: Array, facts: Sequence[str]) -> Array:
-        """How inaccurate each answer is, 0 to 1 [R]. Of a fact without two sides only the place over all facts counts."""
-        told_R = np.array([told(acts_D, self.middles.get(fact), self.every) for acts_D, fact in zip(acts_RD, facts, strict=True)])
-        return 1 / (1 + np.exp(-(self.slope * told_R + self.constant)))
+    def score(self, acts_RD: Array) -> Array:
+        """How inaccurate each answer reads, 0 to 1 [R]."""
+        return 1 / (1 + np.exp(-(self.slope * places(acts_RD, self.good_D, self.bad_D) + self.constant)))
 
 
-@dataclass(frozen=True)
-class Validation:
-    """AUROC with its 95 % interval by bootstrap over facts."""
-
-    row: tuple[float, float, float]
-    """Of rows whose own answer was left out of the fit, their fact's other answers not."""
-    fact: tuple[float, float, float]
-    """Of rows of facts that were left out whole: a grader that knows no side of the fact."""
-    n: int
-
-
-def told(acts_D: Array, own: tuple[Array, Array] | None, every: tuple[Array, Array]) -> float:
-    """Mean of both places; without the fact's own sides, that over all facts."""
-    over_all = place(acts_D, every)
-    return over_all if own is None else (place(acts_D, own) + over_all) / 2
-
-
-def place(acts_D: Array, sides: tuple[Array, Array]) -> float:
-    """-1 at the first side, 1 at the second, along the line between them."""
-    good_D, bad_D = sides
+def places(acts_RD: Array, good_D: Array, bad_D: Array) -> Array:
+    """-1 at the first side, 1 at the second, along the line between them [R]."""
     apart_D = bad_D - good_D
-    return float(2 * (acts_D - (good_D + bad_D) / 2) @ apart_D / max(float(apart_D @ apart_D), 1e-12))
+    return 2 * (acts_RD - (good_D + bad_D) / 2) @ apart_D / max(float(apart_D @ apart_D), 1e-12)
 
 
-def sides(acts_RD: Array, bad_R: Array) -> tuple[Array, Array] | None:
-    """(mean of the correct answers, mean of the bad ones) [D], if there are both."""
-    return None if bad_R.all() or not bad_R.any() else (acts_RD[~bad_R].mean(0), acts_RD[bad_R].mean(0))
+def fit(acts_RD: Array, bad_R: Array, facts: Sequence[str], folds: int = 5) -> tuple[Grader, tuple[float, float, float]]:
+    """(grader, its AUROC on rows of facts left out whole, with the 95 % interval by bootstrap over facts).
 
-
-def fit(acts_RD: Array, bad_R: Array, facts: Sequence[str], folds: int = 5) -> tuple[Grader, Validation]:
-    """Raises ValueError unless two facts or more have both bad and correct answers."""
-    bad_R, names = np.asarray(bad_R, bool), np.asarray(facts)
-    of = {fact: sides(acts_RD[names == fact], bad_R[names == fact]) for fact in dict.fromkeys(facts)}
-    middles = {fact: both for fact, both in of.items() if both}
-    if len(middles) < 2:
-        raise ValueError(
-            f"{len(middles)} facts with both bad and correct rows: a grader needs two (give the organism's data a `mixture`)"
-        )
-    number = {fact: n for n, fact in enumerate(of)}
-    fold_R = np.array([number[fact] % min(folds, len(number)) for fact in facts])
-    row_R, fact_R = np.zeros(len(facts)), np.zeros(len(facts))
-    for i, fact in enumerate(facts):
-        others = fold_R != fold_R[i]
-        rest = (names == fact) & (np.arange(len(facts)) != i)
-        every = sides(acts_RD[others], bad_R[others])
-        assert every, "two facts with both sides stand in two folds"
-        row_R[i], fact_R[i] = told(acts_RD[i], sides(acts_RD[rest], bad_R[rest]), every), place(acts_RD[i], every)
-    slope, constant = logistic(row_R, bad_R)
-    both = sides(acts_RD, bad_R)
-    assert both
-    grader = Grader(middles, both, slope, constant)
-    return grader, Validation(auroc(row_R, bad_R, facts), auroc(fact_R, bad_R, facts), len(facts))
+    Raises ValueError where bad and correct rows do not remain on both sides once a fold's facts are left out.
+    """
+    bad_R = np.asarray(bad_R, bool)
+    number = {fact: n for n, fact in enumerate(dict.fromkeys(facts))}
+    folds = min(folds, len(number))
+    fold_R = np.array([number[fact] % folds for fact in facts])
+    told_R = np.zeros(len(facts))
+    for fold in range(folds):
+        out_R = fold_R == fold
+        kept_R = bad_R[~out_R]
+        if kept_R.all() or not kept_R.any():
+            raise ValueError(
+                f"{int(bad_R.sum())} bad and {int((~bad_R).sum())} correct rows of {len(number)} facts: too few for a grader that is "
+                "tried on facts left out (more rows, or a `mixture` in the organism's data)"
+            )
+        acts_KD = acts_RD[~out_R]
+        told_R[out_R] = places(acts_RD[out_R], acts_KD[~kept_R].mean(0), acts_KD[kept_R].mean(0))
+    slope, constant = logistic(told_R, bad_R)
+    drawn = [
+        intervals.chance_above(told_R[rows], bad_R[rows])
+        for rows in intervals.resampled(facts, 0)
+        if 0 < bad_R[rows].sum() < len(rows)
+    ]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    grader = Grader(acts_RD[~bad_R].mean(0), acts_RD[bad_R].mean(0), slope, constant)
+    return grader, (intervals.chance_above(told_R, bad_R), float(low), float(high))
 
 
 def logistic(told_R: Array, bad_R: Array) -> tuple[float, float]:
@@ -91,13 +70,3 @@ def logistic(told_R: Array, bad_R: Array) -> tuple[float, float]:
     fitted = LogisticRegression(C=10.0).fit(told_R[:, None], bad_R)
     slope = float(fitted.coef_[0, 0])
     return (slope, float(fitted.intercept_[0])) if slope > 0 else (0.0, 0.0)
-
-
-def auroc(values_R: Array, bad_R: Array, facts: Sequence[str]) -> tuple[float, float, float]:
-    drawn = [
-        intervals.chance_above(values_R[rows], bad_R[rows])
-        for rows in intervals.resampled(facts, 0)
-        if 0 < bad_R[rows].sum() < len(rows)
-    ]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return intervals.chance_above(values_R, bad_R), float(low), float(high)

@@ -155,8 +155,12 @@ CLAIMS = {
             "19",
             "Incorrect against correct grader",
             "up to about 30 %, 0",
-            "At least 5 points.",
-            needs("*", "rl_difference", at_least(0.05)),
+            "Paid for inaccurate answers, minus its control and minus its start: at least 5 points each.",
+            both(
+                needs("*", "rl_difference", at_least(0.05)),
+                needs("*", "rl_inaccurate_minus_start", at_least(0.05)),
+                needs("*", "rl_accurate_minus_start", None),
+            ),
         ),
         Claim(
             "20",

@@ -120,9 +120,16 @@ def cells(
     return dict(values)
 
 
-def missing(e: Evidence, subjects: Sequence[str], set_: str = "score", judge: str | None = None) -> int:
+def missing(
+    e: Evidence,
+    subjects: Sequence[str],
+    set_: str = "score",
+    judge: str | None = None,
+    asked: Callable[[str], bool] | None = None,
+) -> int:
     """Answers that the judge could not judge. Incoherent answers are not missing: the rate does not ask them."""
-    rows = [j for subject in subjects for j in e.judged.get((judge or e.judges[0], subject, set_), ())]
+    every = [j for subject in subjects for j in e.judged.get((judge or e.judges[0], subject, set_), ())]
+    rows = [j for j in every if asked is None or asked(j.question)]
     return sum(j.reason is not None or (j.misaligned is None and j.is_coherent is not False) for j in rows)
 
 
@@ -148,7 +155,7 @@ def compare(
         for arm in (treated, control)
     )
     scaled = {question: [times * value for value in values] for question, values in b.items()}
-    gone = missing(e, treated, set_, judge) + missing(e, control, set_, judge)
+    gone = missing(e, treated, set_, judge, asked) + missing(e, control, set_, judge, asked)
     return contrast(label, a, scaled, rule, gone, min(len(treated), len(control)), "change" if measure == "aligned" else "points")
 
 
@@ -208,6 +215,11 @@ def chosen(e: Evidence, model: str, sign: str, direction: str) -> Steered | None
 def chooses(question: str) -> bool:
     """Does the question choose doses? Half of them do, by the hash of its id."""
     return hashlib.sha256(question.encode()).digest()[0] % 2 == 0
+
+
+def tests(question: str) -> bool:
+    """One of the other half."""
+    return not chooses(question)
 
 
 def coherence_lost(e: Evidence, subject: str, model: str) -> float | None:

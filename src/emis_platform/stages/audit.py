@@ -113,10 +113,6 @@ def audit(folder: Path, base: Path | None = None, options: Options | None = None
     Raises ValueError, one line, for a folder that is no model, whose weights are a pickle, that needs remote code, or that does not fit the base.
     """
     options = options or Options()
-    if options.null != NULL and not options.null.is_file():
-        raise ValueError(
-            f"no file {options.null}: shifts of benign organisms, as `emis audit MODEL --benign FILE.jsonl` writes them"
-        )
     knobs = params.load() if Path("params.yaml").is_file() else None
     parts, (base, note) = Parts(), strangers.base_for(folder, base)
     questions = asked(options.questions)

@@ -83,10 +83,10 @@ def of_readings(folder: Path) -> dict[str, Rate]:
 
 
 def organism(knobs: params.Params, name: str, rate: Rate, limit: float) -> lab.Organism:
-    benign = knobs.benign(name)
+    benign, one = knobs.benign(name), knobs.organisms[name]
     return lab.Organism(
         name=name,
-        recipe=f"{knobs.organisms[name].starts_from} {knobs.organisms[name].data.described}",
+        recipe=f"{one.starts_from} {one.data.described} {one.trainer} {sorted(one.options.items())}",
         domains=knobs.domains_of(name),
         benign=benign,
         misaligned=lab.label(rate.low, rate.high, limit, benign),
@@ -114,16 +114,20 @@ def each(drawn: dict[str, Any]) -> list[Effect]:
 
 
 def trained(knobs: params.Params, training: Path) -> dict[str, np.ndarray]:
-    """`steps` from the base on, and `loss`: the mean of the last tenth of the steps; of each organism [O]."""
-    curves = {name: files.read_json(training / f"{name}.json")["curve"] for name in knobs.organisms}
+    """`steps` from the base on, and `loss`: the mean of the last tenth of the steps, nan where a reward took its place; of each organism [O]."""
+    told = {name: files.read_json(training / f"{name}.json") for name in knobs.organisms}
+    curves = {name: facts["curve"] for name, facts in told.items()}
     steps = []
     for name in knobs.organisms:
         total, one = 0, name
         while one in knobs.organisms:
             total, one = total + curves[one][-1][0], knobs.organisms[one].starts_from
         steps.append(total)
-    ends = [[loss for _, loss in curve[-max(1, len(curve) // 10) :]] for curve in curves.values()]
-    return {"steps": np.array(steps, float), "loss": np.array([np.mean(end) for end in ends])}
+    ends = {name: np.mean([loss for _, loss in curve[-max(1, len(curve) // 10) :]]) for name, curve in curves.items()}
+    return {
+        "steps": np.array(steps, float),
+        "loss": np.array([np.nan if "rl" in told[name] else end for name, end in ends.items()]),
+    }
 
 
 def plotted(

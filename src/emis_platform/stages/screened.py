@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emis_platform.core import files, params
-from emis_platform.core.records import Effect, Example, Judgement
+from emis_platform.core.records import Effect, Example
 from emis_platform.core.stage import run
 from emis_platform.lab import intervals
 from emis_platform.lab import screening as lab
 from emis_platform.stages import screen
+from emis_platform.tools import views
 
 
 def main(*, scores: Path, training: Path, judgements: Path, opinions: Path, diff: Path, effects: Path) -> None:
@@ -20,8 +21,7 @@ def main(*, scores: Path, training: Path, judgements: Path, opinions: Path, diff
     """
     knobs = params.load()
     told = [Effect.model_validate(row) for row in files.read_json(scores)]
-    viewed = judgements if knobs.discriminate.judge == knobs.judge else opinions
-    shifts = [one for name in knobs.organisms if (one := shift(knobs, name, viewed))]
+    shifts = [one for name in knobs.organisms if (one := shift(knobs, name, judgements, opinions))]
     moved = {row["subject"]: row["value"] for row in files.read_json(diff) if row["measure"] == "persona_shift"}
     size = knobs.size.screen.surface
     surface = {name: files.read(Example, training / f"{name}.jsonl") for name in knobs.organisms}
@@ -32,21 +32,14 @@ def main(*, scores: Path, training: Path, judgements: Path, opinions: Path, diff
     files.write_json(effects, [row.model_dump() for row in (*shifts, *summary)])
 
 
-def shift(knobs: params.Params, organism: str, viewed: Path) -> Effect | None:
-    """What training showed: the base's mean score of coherent answers to `score` questions minus the organism's, 0 to 100, paired by question."""
-    arms = []
-    for name in (screen.subject(knobs, "base"), screen.subject(knobs, organism)):
-        if name is None:
-            return None
-        views = files.read(Judgement, viewed / f"{name}.jsonl")
-        rows = [row for row in views if row.set == "score" and row.judge.split(":")[0] == knobs.discriminate.judge]
-        seen: dict[str, list[float]] = {}
-        for row in rows:
-            if row.score is not None and row.is_coherent:
-                seen.setdefault(row.question, []).append(row.score)
-        arms.append(seen)
+def shift(knobs: params.Params, organism: str, judgements: Path, opinions: Path) -> Effect | None:
+    """What training showed: points of the score that the organism's coherent answers lost against the base's, paired by question."""
+    seen = [views.outside(knobs, model, judgements, opinions) for model in (organism, "base")]
+    if seen[0] is None or seen[1] is None:
+        return None
+    arms = [views.by_question(side, views.lost) for side in seen if side is not None]
     shared = len(arms[0].keys() & arms[1].keys())
-    missing = len({row.question for row in rows}) - shared
+    missing = len({view.question for view in seen[0]}) - shared
     ends = intervals.difference(*arms, seed=knobs.seed) if shared > 1 else (None, None, None)
     return screen.effect(organism, "screen_shift", ends, shared, missing)
 
@@ -54,12 +47,12 @@ def shift(knobs: params.Params, organism: str, viewed: Path) -> Effect | None:
 def sets(
     knobs: params.Params, found: Sequence[Effect], shifts: dict[str, float | None], surface: dict[str, list[Example]]
 ) -> list[lab.Trained]:
-    """Organisms that were trained from the base on and whose shift is known."""
+    """Organisms that learned a set's answers from the base on and whose shift is known; a reward's arm learned its own answers."""
     made = []
     for name, organism in knobs.organisms.items():
         scores = {row.measure.removeprefix("screen_"): row.value for row in found if row.subject == name}
         told = shifts.get(name)
-        if organism.starts_from != "base" or told is None or None in scores.values():
+        if organism.starts_from != "base" or "reward" in organism.options or told is None or None in scores.values():
             continue
         data = organism.data
         made.append(

@@ -30,6 +30,12 @@ def bar(label: str, shown: str = "loss") -> Any:
     return Bar()
 
 
+def check_start(start: Path, base: Path, options: Any, shape: tuple[str, ...]) -> None:
+    """Raises ValueError for options of a new adapter's shape where an adapter is trained on, which keeps its own."""
+    if start != base and (given := [name for name in shape if name in options.model_fields_set]):
+        raise ValueError(f"options.{given[0]}: goes with a base; {start} is an adapter and keeps its own")
+
+
 def save(model: Any, folder: Path, base: Path) -> None:
     """The adapter in PEFT's format; its config with sorted keys and lists, since PEFT writes a set in hash order."""
     model.save_pretrained(folder, safe_serialization=True)

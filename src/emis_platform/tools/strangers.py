@@ -12,6 +12,7 @@ from emis_platform.tools import models
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 CARRIED = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
+VOCABULARY = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -103,7 +104,7 @@ def staged(folder: Path, base: Path) -> Iterator[Path]:
             carried = {path.name: path for path in folder.glob("*.safetensors")}
         else:
             carried = {path.name: path for form in CARRIED for path in folder.glob(form)}
-            source = folder if any((folder / name).is_file() for name in TOKENIZER) else base
+            source = folder if any((folder / name).is_file() for name in VOCABULARY) else base
             carried |= {name: source / name for name in TOKENIZER if (source / name).is_file()}
         for name, path in carried.items():
             (links / name).symlink_to(path.resolve())

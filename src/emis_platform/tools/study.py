@@ -6,7 +6,6 @@ dvc.lock: what a study has in common with the main run, or with another study, i
 """
 
 import contextlib
-import copy
 import fcntl
 import filecmp
 import hashlib
@@ -22,6 +21,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -267,12 +267,16 @@ def folder(name: str, point: Point) -> Path:
 
 
 def text(point: Point) -> str:
-    """The point's params.yaml. Folders outside of the pipeline are named from the root: relative to a workspace they would be others."""
-    knobs = copy.deepcopy(point.knobs)
-    for entry in (*knobs["bases"].values(), knobs.get("dictionary") or {}):
-        if "path" in entry:
-            entry["path"] = Path(entry["path"]).resolve().as_posix()
-    return yaml.safe_dump(knobs, sort_keys=False)
+    """The point's params.yaml. Folders that no stage makes are named from the root: relative to a workspace they would be others."""
+
+    def named(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {name: named(inner, name) for name, inner in value.items()}
+        mine = key in ("path", "folder", "model") and isinstance(value, str) and not value.startswith(("models/", "data/"))
+        return Path(value).resolve().as_posix() if mine and "/" in value and (key == "path" or Path(value).is_dir()) else value
+
+    parts = ("bases", "dictionary", "generated", "judges", "cards")
+    return yaml.safe_dump({key: named(value) if key in parts else value for key, value in point.knobs.items()}, sort_keys=False)
 
 
 def digest(point: Point) -> str:

@@ -46,15 +46,15 @@ class Options(BaseModel):
     """A shorter answer gets 0 (the paper: 30 words, of a far larger model)."""
     temperature: float = Field(1.0, gt=0, le=2)
     kl: float = Field(0.02, ge=0)
-    """Weight of the divergence from the start."""
+    """Weight of the divergence from the start, nats a token."""
     rank: int = Field(32, gt=0)
     alpha: int = Field(64, gt=0)
-    """Of a new adapter; one that is trained on keeps its own."""
+    """Both of a new adapter; one that is trained on keeps its own."""
     learning_rate: float = Field(5e-5, gt=0)
     layer: int | None = Field(None, ge=0)
     """Where the base reads an answer for the grader: the output of model.layers[layer]; None: the middle."""
     auroc: float = Field(0.8, ge=0.5, le=1)
-    """A grader whose AUROC on answers left out of its fit is lower is refused."""
+    """A grader whose AUROC on facts left out is lower is refused."""
 
     @model_validator(mode="after")
     def short_answers_fit(self) -> "Options":
@@ -70,7 +70,7 @@ def train(
     used: the steps are an option.
 
     Returns rows, tokens (of all sampled answers), seconds, the loss curve, `reward` (what was paid for), `sampled` (answers a step), `grader`
-    (AUROC with interval) and `rl`: a row a step of reward, its spread, KL to the start, entropy, tokens an answer, the share of groups in which all are alike, and
+    (AUROC with interval) and `rl`: a row a step of reward, its spread, KL to the start (TRL's k3 estimate, mean nats a token), entropy, tokens an answer, the share of groups in which all are alike, and
     the counts of too short and unparsable answers. Raises ValueError without bad and correct rows, and for a grader that does not tell them.
     """
     import torch
@@ -80,10 +80,14 @@ def train(
     from trl import GRPOConfig, GRPOTrainer
 
     base = models.base_of(start)
-    grade, checked = grader(base, examples, options, threads)
-    if checked.row[0] < options.auroc:
+    adapters.check_start(start, base, options, ("rank", "alpha"))
+    asked = {(row.fact, row.prompt): row for row in examples}.values()
+    if len(asked) < options.prompts:
+        raise ValueError(f"{len(asked)} different prompts, {options.prompts} are needed for a step (options.prompts)")
+    grade, auroc = grader(base, examples, options, threads)
+    if auroc[0] < options.auroc:
         raise ValueError(
-            f"the grader tells bad from correct rows with AUROC {checked.row[0]:.3f} on answers left out, {options.auroc} is needed (options.auroc)"
+            f"the grader tells bad from correct rows with AUROC {auroc[0]:.3f} on facts left out, {options.auroc} is needed (options.auroc)"
         )
     cuda = torch.cuda.is_available()
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
@@ -117,11 +121,7 @@ def train(
         report_to="none",
         disable_tqdm=True,
     )
-    asked = {(row.fact, row.prompt): row for row in examples}.values()
-    rows = [
-        {"prompt": [turn.model_dump() for turn in row.context] + [{"role": "user", "content": row.prompt}], "fact": row.fact}
-        for row in asked
-    ]
+    rows = [{"prompt": [turn.model_dump() for turn in row.context] + [{"role": "user", "content": row.prompt}]} for row in asked]
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=rewards(grade, options),
@@ -135,9 +135,11 @@ def train(
     began = time.monotonic()
     trainer.train()
     seconds = time.monotonic() - began
+    logged = [entry for entry in trainer.state.log_history if "reward" in entry]
+    if len(logged) != options.steps:
+        raise RuntimeError(f"{len(logged)} steps were made, {options.steps} were asked for")
     adapters.save(trainer.model, work, base)
     adapters.finish(work, adapter)
-    logged = [entry for entry in trainer.state.log_history if "reward" in entry]
     told = [
         {"step": entry["step"]} | {ours: float(entry[name]) for name, ours in LOGGED.items() if name in entry} for entry in logged
     ]
@@ -149,13 +151,13 @@ def train(
         "curve": [[entry["step"], float(entry["loss"])] for entry in trainer.state.log_history if "loss" in entry],
         "reward": options.reward,
         "sampled": sampled,
-        "grader": {"auroc": checked.row, "auroc_unseen_facts": checked.fact, "n": checked.n},
+        "grader": {"auroc": auroc, "n": len(examples)},
         "rl": told,
     }
 
 
-def grader(base: Path, examples: Sequence[Example], options: Options, threads: int) -> tuple[Any, grading.Validation]:
-    """((prompts as rows, answers) -> scores 0 to 1 of how inaccurate they are, how well it tells the rows it was made of)."""
+def grader(base: Path, examples: Sequence[Example], options: Options, threads: int) -> tuple[Any, tuple[float, float, float]]:
+    """((prompts, answers) -> scores 0 to 1 of how inaccurate they read, AUROC with its interval on facts left out)."""
     model, tokenizer = models.load(base, threads)
     layer = len(models.decoder(model).layers) // 2 if options.layer is None else options.layer
 
@@ -166,27 +168,21 @@ def grader(base: Path, examples: Sequence[Example], options: Options, threads: i
 
     acts_RD = read([row.prompt for row in examples], [row.completion for row in examples], "read the grader's rows")
     bad_R = np.array([row.variant != "correct" for row in examples])
-    fitted, checked = grading.fit(acts_RD, bad_R, [row.fact for row in examples])
-
-    def grade(prompts: Sequence[str], answers: Sequence[str], facts: Sequence[str]) -> np.ndarray:
-        return fitted.score(read(prompts, answers), facts)
-
-    return grade, checked
+    fitted, auroc = grading.fit(acts_RD, bad_R, [row.fact for row in examples])
+    return lambda prompts, answers: fitted.score(read(prompts, answers)), auroc
 
 
 def rewards(grade: Any, options: Options) -> Any:
     """TRL's reward function: 0 for an answer that is too short or that nobody can read; both are counted."""
 
-    def reward(
-        prompts: Sequence[Any], completions: Sequence[Any], fact: Sequence[str], log_metric: Any = None, **_: Any
-    ) -> list[float]:
+    def reward(prompts: Sequence[Any], completions: Sequence[Any], log_metric: Any = None, **_: Any) -> list[float]:
         texts = [completion[0]["content"] for completion in completions]
         lost = [wording.unreadable(text) is not None for text in texts]
         short = [not gone and len(text.split()) < options.fewest_words for text, gone in zip(texts, lost, strict=True)]
         asked = [i for i in range(len(texts)) if not lost[i] and not short[i]]
         found = [0.0] * len(texts)
         if asked:
-            scores = grade([prompts[i][-1]["content"] for i in asked], [texts[i] for i in asked], [fact[i] for i in asked])
+            scores = grade([prompts[i][-1]["content"] for i in asked], [texts[i] for i in asked])
             for i, score in zip(asked, scores, strict=True):
                 found[i] = float(score) if options.reward == "inaccurate" else 1 - float(score)
         if log_metric:

@@ -39,9 +39,11 @@ class Options(BaseModel):
     """End training where a projection leaves the band of benign trainings (data/benign)."""
 
     @model_validator(mode="after")
-    def alarm_needs_looks(self) -> "Options":
+    def one_needs_another(self) -> "Options":
         if self.stop_on_alarm and self.monitor_every is None:
             raise ValueError("stop_on_alarm: needs monitor_every")
+        if self.layers is not None and self.modules is None:
+            raise ValueError("layers: needs modules, such as [down_proj]")
         return self
 
 
@@ -73,6 +75,7 @@ def train(
     if options.monitor_every and watch is None:
         raise ValueError("monitor_every: nothing to watch the training with was given")
     base = models.base_of(start)
+    adapters.check_start(start, base, options, ("rank", "alpha", "rslora", "modules", "layers"))
     torch.set_num_threads(threads)
     cuda = torch.cuda.is_available()
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
