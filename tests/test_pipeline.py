@@ -1,5 +1,6 @@
 """dvc.yaml against the code: deps are the closure of the imports, commands are the stages' signatures, floors hold."""
 
+import inspect
 import re
 import shlex
 import subprocess
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from emis_platform import cli
 from emis_platform.core import stage as core_stage
-from emis_platform.tools import closure
+from emis_platform.tools import closure, evidence
 
 REPO = Path(__file__).resolve().parents[1]
 STAGES = yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]
@@ -102,3 +104,9 @@ def test_one_library_has_one_home():
     for library, most in homes.items():
         users = [p for p in (REPO / "src").rglob("*.py") if re.search(rf"^\s*(from|import) {library}\b", p.read_text(), re.M)]
         assert len(users) <= most, (library, users)
+
+
+def test_the_table_of_effects_lists_every_file_that_mlflow_gets():
+    source = inspect.getsource(cli.all_effects)
+    wanted = [Path(path).parent.name if "*" in path else f'"{Path(path).stem}"' for path in evidence.TABLES]
+    assert [name for name in wanted if name not in source] == []

@@ -42,7 +42,8 @@ def all_effects() -> list[Effect]:
     paths += [Path(f"metrics/data/{organism}.json") for organism in knobs.organisms]
     paths += [Path(f"metrics/{name}.json") for name in ("steer", "steer_opinions", "concentration")]
     paths += [Path(f"metrics/suppress/{organism}.json") for organism in knobs.suppress.organisms]
-    paths += [Path(f"metrics/{name}.json") for name in ("diff", "dictionary", "discriminate", "alarm", "screen", "cards")]
+    whole = ("diff", "dictionary", "discriminate", "alarm", "rl", "mixtures", "screen", "screened", "cards")
+    paths += [Path(f"metrics/{name}.json") for name in whole]
     rows = [Effect.model_validate(row) for path in paths if path.exists() for row in files.read_json(path)]
     if not rows:
         raise ValueError("no effects yet: run `make repro`")
