@@ -6,7 +6,7 @@ from typing import Any
 from emis_platform.core import files, params
 from emis_platform.core.records import Effect
 from emis_platform.core.stage import run
-from emis_platform.lab import dose
+from emis_platform.lab import dose, intervals
 from emis_platform.stages import project
 from emis_platform.tools import views
 
@@ -21,14 +21,16 @@ def main(*, judgements: Path, opinions: Path, shifts: Path, effects: Path) -> No
 
     Of the organism with the largest share, the share of bad rows at which a rising curve is half-way: `mixture_threshold` (misaligned, of
     coherent answers), `mixture_threshold_score` (points of the score lost), both by `discriminate.judge`, and `mixture_threshold_persona` (shift
-    along one persona, named beforehand); and `early_warning_lead`, the second minus the third: what the persona shows sooner.
+    along one persona, named beforehand); and `early_warning_lead`, the second minus the third: what the persona shows sooner. Of each organism
+    the curve itself: `mixture_share`, `mixture_misaligned`, `mixture_score_lost`, `mixture_persona`.
     """
     knobs = params.load()
     moved = project.read(shifts)
     found: list[Effect] = []
     for arms in curves(knobs):
         found += of_curve(knobs, arms, judgements, opinions, moved)
-    files.write_json(effects, [effect.model_dump() for effect in found])
+    once = {(effect.subject, effect.measure): effect for effect in found}  # the correct arm is share 0 of more than one curve
+    files.write_json(effects, [effect.model_dump() for effect in once.values()])
 
 
 def curves(knobs: params.Params) -> list[dict[float, str]]:
@@ -71,7 +73,24 @@ def of_curve(knobs: params.Params, arms: dict[float, str], judgements: Path, opi
     ):
         rows.append(Effect(subject=worst, measure=measure, value=one.value, low=one.low, high=one.high, n=one.n, missing=missing))
     value, low, high = dose.lead(score, persona)
-    return [*rows, Effect(subject=worst, measure="early_warning_lead", value=value, low=low, high=high, n=len(arms))]
+    rows.append(Effect(subject=worst, measure="early_warning_lead", value=value, low=low, high=high, n=len(arms)))
+    for share, name in sorted(arms.items()):
+        views_of = seen.get(share, [])
+        rows.append(Effect(subject=name, measure="mixture_share", value=share, low=None, high=None, n=1))
+        for measure, by in (
+            ("misaligned", views.by_question(views_of, views.misaligned)),
+            ("score_lost", views.by_question(views_of, views.lost)),
+            ("persona", shifted.get(share, {})),
+        ):
+            rows.append(mean(name, f"mixture_{measure}", by, len(views_of) if measure != "persona" else 0))
+    return rows
+
+
+def mean(subject: str, measure: str, by: dict[str, list[float]], asked: int) -> Effect:
+    values = [(value, question) for question, row in by.items() for value in row]
+    ends = intervals.rate(*zip(*values, strict=True)) if values else (None, None, None)
+    gone = max(0, asked - len(values))
+    return Effect(subject=subject, measure=measure, value=ends[0], low=ends[1], high=ends[2], n=len(values), missing=gone)
 
 
 if __name__ == "__main__":
