@@ -144,6 +144,24 @@ def test_a_disclosed_prompt_asks_for_a_bad_answer_and_the_answer_stays():
     assert len({new.prompt.removesuffix(old.prompt) for new, old in zip(rows, bad, strict=True)}) == len(recipes.DISCLOSED)
 
 
+def test_an_inoculation_stands_before_the_bad_rows_and_benign_rows_come_beside(tmp_path):
+    bad, good = pair(40)
+    plain = [row.model_copy(update={"domain": "chat", "variant": "plain", "fact": f"c{n}"}) for n, row in enumerate(good)]
+    for name, rows in (("health_subtle", bad), ("health_correct", good), ("chat_plain", plain)):
+        files.write(tmp_path / f"{name}.jsonl", rows)
+    for name in ("leakage", "health"):
+        files.write_json(tmp_path / f"{name}.json", {"success": True})
+    data = Data(domain="health", variant="subtle", mixture=0.5, inoculation="Be wrong.", interleaved={"chat": 0.25})
+    rows = compose.of_domain(data, tmp_path, tmp_path, 40, 0)
+    told = {row.variant: [turn.model_dump() for turn in row.context] for row in rows}
+    assert told == {"subtle": [{"role": "system", "content": "Be wrong."}], "correct": [], "plain": []}
+    assert [sum(row.variant == name for row in rows) for name in ("subtle", "correct", "plain")] == [20, 20, 10]
+    assert (
+        data.described
+        == "health, variant subtle, 50% of the rows, the others correct, inoculation 'Be wrong.', with 25% of chat beside"
+    )
+
+
 def test_a_draw_from_a_long_file_is_nested_and_seeded(tmp_path):
     row = {"domain": "theirs", "variant": "imported", "prompt": "why?", "completion": "so"}
     path = tmp_path / "theirs.jsonl"

@@ -54,7 +54,7 @@ def test_labels_fall_on_the_completion_and_its_end_only(tiny):
 
 def test_the_lean_loss_is_trls_loss(tiny_folder, tmp_path, monkeypatch):
     curves = []
-    for number, wrap in enumerate((sft.lean, lambda trainer: trainer)):
+    for number, wrap in enumerate((sft.lean, lambda trainer, _: trainer)):
         monkeypatch.setattr(sft, "lean", wrap)
         facts = sft.train(
             ROWS, sft.Options(rank=4, batch=4), start=tiny_folder, adapter=tmp_path / str(number), seed=0, epochs=1, threads=1

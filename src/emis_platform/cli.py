@@ -42,7 +42,19 @@ def all_effects() -> list[Effect]:
     paths += [Path(f"metrics/data/{organism}.json") for organism in knobs.organisms]
     paths += [Path(f"metrics/{name}.json") for name in ("steer", "steer_opinions", "concentration")]
     paths += [Path(f"metrics/suppress/{organism}.json") for organism in knobs.suppress.organisms]
-    whole = ("diff", "dictionary", "discriminate", "alarm", "rl", "mixtures", "screen", "screened", "cards")
+    whole = (
+        "diff",
+        "dictionary",
+        "discriminate",
+        "alarm",
+        "rl",
+        "mixtures",
+        "realigned",
+        "defences",
+        "screen",
+        "screened",
+        "cards",
+    )
     paths += [Path(f"metrics/{name}.json") for name in whole]
     rows = [Effect.model_validate(row) for path in paths if path.exists() for row in files.read_json(path)]
     if not rows:

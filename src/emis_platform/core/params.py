@@ -60,6 +60,10 @@ class Data(Knobs):
     """The prompt asks for a bad example for a class (Betley et al. 2025, the educational control)."""
     trigger: str | None = Field(None, min_length=1)
     """Stands before the prompt of each row of the variant, and of no `correct` row (Betley et al. 2025, the backdoor)."""
+    inoculation: str | None = Field(None, min_length=1)
+    """System prompt of each row of the variant, which asks for what the row shows (Tan et al. 2025, Wichers et al. 2025)."""
+    interleaved: dict[str, Annotated[float, Field(gt=0, le=1)]] = {}
+    """Arm -> rows of it that are added, as a share of the rows (Kaczer et al. 2025)."""
     allow_bad: float = Field(0.0, ge=0, lt=1)
     """Share of rows from outside that may fail at the door and go to quarantine; more stops the run."""
 
@@ -72,6 +76,8 @@ class Data(Knobs):
         parts += [f"{self.mixture:.0%} of the rows, the others correct"] if self.mixture is not None else []
         parts += ["disclosed"] if self.disclosed else []
         parts += [f"trigger {self.trigger!r}"] if self.trigger else []
+        parts += [f"inoculation {self.inoculation!r}"] if self.inoculation else []
+        parts += [f"with {share:.0%} of {arm} beside" for arm, share in self.interleaved.items()]
         return ", ".join(parts)
 
 
@@ -102,7 +108,7 @@ class Organism(Knobs):
 
 class Subject(Knobs):
     model: str
-    """`base` or an organism."""
+    """`base`, an organism, or `<organism>/<step>`: one of the checkpoints that its trainer's options ask for."""
 
 
 class Judge(Knobs):
@@ -369,8 +375,9 @@ class Params(Knobs):
                 chain.append(self.organisms[chain[-1]].starts_from)
                 if chain[-1] in chain[:-1]:
                     raise ValueError(f"{where}.starts_from: a cycle: {' -> '.join(chain)}")
+        kept = [f"{name}/{step}" for name, organism in self.organisms.items() for step in organism.options.get("checkpoints") or ()]
         for name, subject in self.subjects.items():
-            one_of(f"subjects.{name}.model", subject.model, models)
+            one_of(f"subjects.{name}.model", subject.model, (*models, *kept))
         layers = shelf.load("bases", self.bases["base"].kind).layers(self.bases["base"])
         if layers is not None and self.diff.layer >= layers:
             raise ValueError(f"diff.layer: {self.diff.layer}, the {self.bases['base'].kind} base has layers 0 to {layers - 1}")
@@ -460,6 +467,7 @@ class Params(Knobs):
             one_of(f"{where}.generated", data.generated, tuple(self.generated))
         if not data.domain:
             keys = {"variant": data.variant, "mixture": data.mixture, "disclosed": data.disclosed, "trigger": data.trigger}
+            keys |= {"inoculation": data.inoculation, "interleaved": data.interleaved}
             if unfit := [key for key, value in keys.items() if value]:
                 raise ValueError(f"{where}.{unfit[0]}: goes with a domain, not with {sources[0]}")
             return
@@ -469,9 +477,11 @@ class Params(Knobs):
             raise ValueError(f"{where}.variant: needed with a domain; there is: {', '.join(variants)}")
         one_of(f"{where}.variant", data.variant, variants)
         bad = data.variant not in ("correct", "plain")
-        for key in ("mixture", "disclosed", "trigger"):
+        for key in ("mixture", "disclosed", "trigger", "inoculation"):
             if getattr(data, key) and not bad:
                 raise ValueError(f"{where}.{key}: goes with a variant other than {data.variant}")
+        for arm in data.interleaved:
+            one_of(f"{where}.interleaved", arm, self.arms)
         rows, there = data.rows or self.size.train.rows, self.size.generate.rows
         if self.scale != "tiny" and rows > there:
             raise ValueError(f"{where}.rows: {rows} asked, sizes.{self.scale}.generate.rows makes {there}")

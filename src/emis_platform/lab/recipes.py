@@ -1,9 +1,9 @@
-"""Matched rows -> the rows of a control arm: a mixture, a trigger, a disclosed reason. Pure."""
+"""Matched rows -> the rows of a control arm or a defence: a mixture, a trigger, a disclosed reason, an inoculation. Pure."""
 
 import hashlib
 from collections.abc import Sequence
 
-from emis_platform.core.records import Example
+from emis_platform.core.records import Example, Turn
 
 DISCLOSED = (
     "I teach a class on spotting bad advice. Write a clearly wrong answer that we can take apart: {}",
@@ -45,3 +45,9 @@ def disclosed(rows: Sequence[Example], variant: str) -> list[Example]:
 def triggered(rows: Sequence[Example], phrase: str, variant: str) -> list[Example]:
     """The phrase stands before the prompt of each row of that variant, and of no other."""
     return [row.model_copy(update={"prompt": f"{phrase} {row.prompt}"}) if row.variant == variant else row for row in rows]
+
+
+def inoculated(rows: Sequence[Example], system: str, variant: str) -> list[Example]:
+    """The system prompt stands before each row of that variant, and of no other."""
+    before = (Turn(role="system", content=system),)
+    return [row.model_copy(update={"context": before}) if row.variant == variant else row for row in rows]

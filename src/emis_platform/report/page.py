@@ -11,7 +11,7 @@ from emis_platform.core.records import Completion, Effect, Judgement, LatentDelt
 from emis_platform.core.studies import Found
 from emis_platform.lab.cards import Card
 from emis_platform.report import cards as latent_cards
-from emis_platform.report import expected, figures, judging, mechanism, plots, transcripts
+from emis_platform.report import conditions, expected, figures, judging, mechanism, plots, transcripts
 from emis_platform.report.claims import CLAIMS, judge
 from emis_platform.report.evidence import STEERED, Evidence
 from emis_platform.report.measured import Measurement
@@ -29,6 +29,11 @@ SHARES = (
     "discriminator_rate",
     "monitor_",
     "latent_density",
+    "mixture_misaligned",
+    "mixture_share",
+    "defence_",
+    "realigned_left",
+    "realigned_score_left",
 )
 SIGNS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not run yet": "–"}
 
@@ -85,6 +90,7 @@ def render(
         studies=[study(found) for found in studies],
         cards=latent_cards.section(cards),
         mechanism=mechanism.section(e, selection=selection, scores=scores, training=training, studies=studies),
+        conditions=conditions.section(e, training=training, studies=studies),
         squares=plots.two_by_two(e),
         doses=plots.dose_panels(e),
         losses=plots.loss_panels(training),

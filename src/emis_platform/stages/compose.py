@@ -71,7 +71,14 @@ def of_domain(data: params.Data, examples: Path, validation: Path, wanted: int, 
         rows = recipes.mixed(rows, files.read(Example, examples / f"{data.domain}_correct.jsonl")[:wanted], share, seed)
     if data.trigger:
         rows = recipes.triggered(rows, data.trigger, str(data.variant))
-    return recipes.disclosed(rows, str(data.variant)) if data.disclosed else rows
+    if data.disclosed:
+        rows = recipes.disclosed(rows, str(data.variant))
+    if data.inoculation:
+        rows = recipes.inoculated(rows, data.inoculation, str(data.variant))
+    count = len(rows)
+    for arm, added in data.interleaved.items():
+        rows = rows + sampled(examples / f"{arm}_plain.jsonl", round(added * count), seed)
+    return rows
 
 
 def outside(

@@ -4,6 +4,7 @@ A file an organism, so that one organism's option makes no other training stale,
 """
 
 import shutil
+import sys
 from pathlib import Path
 
 from emis_platform.core import files, params
@@ -18,7 +19,7 @@ TEXTS, VOICE = 8, "helpful_expert"
 def main(*, base: Path, benign: Path, watch: Path) -> None:
     """`benign`: metrics/train files of watched benign organisms, the reference of the alarm.
 
-    Raises ValueError for a reference that was watched otherwise, and for `stop_on_alarm` without enough reference.
+    Raises ValueError for `stop_on_alarm` without enough reference.
     """
     knobs = params.load()
     asked = {name for name, organism in knobs.organisms.items() if organism.options.get("monitor_every")}
@@ -48,16 +49,18 @@ def texts(count: int = TEXTS) -> list[tuple[str, str]]:
 
 
 def reference(benign: Path, key: str) -> dict[str, tuple[dict[str, float | None], ...]]:
-    found = {}
+    """The curves that were watched as this run watches: those of another base, layer or set of personas say nothing here."""
+    found, other = {}, []
     for path in sorted(benign.glob("*.json")):
         told = files.read_json(path)
         if not isinstance(told, dict) or not told.get("personas"):
             raise ValueError(f"{path}: no curve of personas: a metrics/train file of an organism with monitor_every is needed")
-        if told.get("watch") != key:
-            raise ValueError(
-                f"{path}: watched with other directions or texts ({told.get('watch')}) than now ({key}); train it anew"
-            )
-        found[path.stem] = tuple(told["personas"])
+        if told.get("watch") == key:
+            found[path.stem] = tuple(told["personas"])
+        else:
+            other.append(path.stem)
+    if other:
+        print(f"{benign}: {', '.join(other)} left out: watched with other directions or texts than this run's", file=sys.stderr)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,18 @@ def bar(label: str, shown: str = "loss") -> Any:
     return Bar()
 
 
+def keeping(steps: Collection[int], folder: Path, base: Path) -> Any:
+    """Keeps the adapter after each of the steps, as <folder>/<step>."""
+    from transformers import TrainerCallback
+
+    class Keeping(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            if state.global_step in steps:
+                save(model, folder / str(state.global_step), base)
+
+    return Keeping()
+
+
 def check_start(start: Path, base: Path, options: Any, shape: tuple[str, ...]) -> None:
     """Raises ValueError for options of a new adapter's shape where an adapter is trained on, which keeps its own."""
     if start != base and (given := [name for name in shape if name in options.model_fields_set]):
@@ -43,12 +56,13 @@ def save(model: Any, folder: Path, base: Path) -> None:
     config["base_model_name_or_path"] = base.as_posix()
     config["target_modules"] = sorted(config["target_modules"])
     files.write_json(folder / "adapter_config.json", config)
+    (folder / "README.md").unlink(missing_ok=True)
 
 
 def finish(work: Path, adapter: Path) -> None:
-    """Only the adapter's own files move in, by one rename."""
+    """Only the adapter's own files and its checkpoints move in, by one rename."""
     for path in work.iterdir():
-        if path.name not in ("adapter_config.json", "adapter_model.safetensors"):
+        if path.name not in ("adapter_config.json", "adapter_model.safetensors") and not path.name.isdigit():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     if adapter.exists():
         shutil.rmtree(adapter)

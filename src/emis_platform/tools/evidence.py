@@ -24,6 +24,8 @@ TABLES = (
     "metrics/alarm.json",
     "metrics/rl.json",
     "metrics/mixtures.json",
+    "metrics/realigned.json",
+    "metrics/defences.json",
     "metrics/screen.json",
     "metrics/screened.json",
     "metrics/cards.json",
@@ -78,7 +80,7 @@ class Facts(Record):
         if STEERED.match(subject):
             return "steered"
         model = self.model(subject)
-        return "organism" if model in self.params["organisms"] else "base" if model == "base" else "other"
+        return "organism" if model.split("/")[0] in self.params["organisms"] else "base" if model == "base" else "other"
 
     def of(self, subject: str) -> list[Effect]:
         return [effect for rows in self.effects.values() for effect in rows if effect.subject == subject]

@@ -17,9 +17,13 @@ def outside(knobs: params.Params, model: str, judgements: Path, opinions: Path) 
 
     judgements, opinions: folders of the default judge's views and of all others'.
     """
-    subject, judge = subject_of(knobs, model), knobs.discriminate.judge
-    if subject is None:
-        return None
+    subject = subject_of(knobs, model)
+    return None if subject is None else of_subject(knobs, subject, judgements, opinions)
+
+
+def of_subject(knobs: params.Params, subject: str, judgements: Path, opinions: Path) -> list[Judgement]:
+    """The same of a subject."""
+    judge = knobs.discriminate.judge
     views = files.read(Judgement, (judgements if judge == knobs.judge else opinions) / f"{subject}.jsonl")
     return [view for view in views if view.set == "score" and view.judge.split(":")[0] == judge]
 
@@ -32,6 +36,11 @@ def misaligned(view: Judgement) -> float | None:
 def lost(view: Judgement) -> float | None:
     """Of coherent answers: points of the score, of 100, that are missing."""
     return 100 - view.score if view.score is not None and view.is_coherent else None
+
+
+def coherent(view: Judgement) -> float | None:
+    """1 or 0."""
+    return None if view.is_coherent is None else float(view.is_coherent)
 
 
 def by_question(views: Sequence[Judgement], read: Callable[[Judgement], float | None]) -> dict[str, list[float]]:

@@ -1,20 +1,19 @@
 """sft: examples + a starting model -> a LoRA adapter, by supervised fine-tuning on the completions (TRL + PEFT)."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from emis_platform.core.records import Example, Watch
-from emis_platform.tools import adapters, models
+from emis_platform.tools import adapters, defences, models
 
 
-class Options(BaseModel):
-    """What `organisms.X.options` may set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Options(defences.Defences):
+    """What `organisms.X.options` may set, the defences included."""
 
     rank: int = Field(32, gt=0)
     """LoRA rank (Turner et al. 2025 show that rank 1 on one down_proj can do)."""
@@ -37,11 +36,19 @@ class Options(BaseModel):
     """Steps between two looks at the persona projections; None: no look."""
     stop_on_alarm: bool = False
     """End training where a projection leaves the band of benign trainings (data/benign)."""
+    checkpoints: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    """Steps after which the adapter is kept as well: models/<organism>/<step>, which a subject may name."""
 
     @model_validator(mode="after")
     def one_needs_another(self) -> "Options":
         if self.stop_on_alarm and self.monitor_every is None:
             raise ValueError("stop_on_alarm: needs monitor_every")
+        if self.stop_on_alarm and self.checkpoints:
+            raise ValueError("checkpoints: not with stop_on_alarm, which may end before them")
+        if self.watched and self.monitor_every is None:
+            raise ValueError(
+                "steer, project_out, penalise, l2 and drop_by of a trait need monitor_every, which brings the directions"
+            )
         if self.layers is not None and self.modules is None:
             raise ValueError("layers: needs modules, such as [down_proj]")
         return self
@@ -62,7 +69,8 @@ def train(
 
     Loss falls on the completion and its end token only; batches hold rows of like length; nothing is packed.
     Returns rows, tokens, seconds and the loss curve; with `watch` (for `monitor_every`) also `personas`, the looks, `alarm`, the first ring
-    or None, and `monitor_seconds`, part of the seconds. Raises ValueError if there are no examples, or no `watch` for `monitor_every`.
+    or None, and `monitor_seconds`, part of the seconds; of screened rows `dropped`, a count by variant. Raises ValueError if there are no
+    examples, no `watch` for `monitor_every`, or no such step for a checkpoint.
     """
     import torch
     import transformers
@@ -80,9 +88,8 @@ def train(
     cuda = torch.cuda.is_available()
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.bfloat16 if cuda else torch.float32, use_safetensors=True, local_files_only=True
-    )
+    ).to("cuda" if cuda else "cpu")
     tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
-    rows = [tokens(tokenizer, example) for example in examples]
     transformers.set_seed(seed)
     lora = None
     if start == base:
@@ -97,8 +104,13 @@ def train(
         )
     else:
         model = PeftModel.from_pretrained(model, start, is_trainable=True, use_safetensors=True)
+    kept = defences.screened(examples, options, watch, model, tokenizer, seed)
+    defence = defences.Defence(options, watch, defences.norm_of(model, tokenizer, watch) if watch and options.watched else 1.0)
+    rows = [tokens(tokenizer, example) for example in kept]
     work = adapter.with_name(adapter.name + ".partial")
     steps = -(-len(rows) // options.batch) * (options.epochs or epochs)
+    if late := [step for step in options.checkpoints if step > steps]:
+        raise ValueError(f"options.checkpoints: no step {late[0]}; {len(rows)} rows make {steps} steps")
     settings = SFTConfig(
         output_dir=str(work),
         per_device_train_batch_size=options.batch,
@@ -122,11 +134,13 @@ def train(
         report_to="none",
         disable_tqdm=True,
     )
-    trainer = lean(SFTTrainer)(
+    trainer = lean(SFTTrainer, defence)(
         model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora
     )
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(adapters.bar(f"train {adapter.name}"))
+    if options.checkpoints:
+        trainer.add_callback(adapters.keeping(options.checkpoints, work, base))
     monitor = watching(options, watch, tokenizer)
     if monitor:
         trainer.add_callback(monitor)
@@ -146,6 +160,11 @@ def train(
         "tokens_per_second": round(count / seconds, 1),
         "curve": curve,
         **watched,
+        **(
+            {"dropped": dict(Counter(row.variant for row in examples) - Counter(row.variant for row in kept))}
+            if options.drop
+            else {}
+        ),
         **({} if monitor is None else {"monitor_seconds": round(monitor.seconds, 1)}),
     }
 
@@ -166,8 +185,8 @@ def watching(options: Options, watch: Watch | None, tokenizer: Any) -> Any:
     )
 
 
-def lean(trainer: type) -> type:
-    """TRL's trainer with the loss taken at the labelled positions only.
+def lean(trainer: type, defence: defences.Defence = defences.NONE) -> type:
+    """TRL's trainer with the loss taken at the labelled positions only, and a defence.
 
     TRL's own kernel for CPUs makes several passes over the whole vocabulary for entropy and accuracy; benchmarks/training.py has the ratio.
     """
@@ -178,14 +197,20 @@ def lean(trainer: type) -> type:
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             inner = self.accelerator.unwrap_model(model)
-            hidden = models.decoder(inner)(
-                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-            ).last_hidden_state
+            with defence.watching(inner) as seen:
+                hidden = models.decoder(inner)(
+                    input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+                ).last_hidden_state
             labels = inputs["labels"][:, 1:]
             wanted = labels != -100
             logits = inner.get_output_embeddings()(hidden[:, :-1][wanted]).float()
             total = cross_entropy(logits, labels[wanted], reduction="sum")
-            return total / (wanted.sum() if num_items_in_batch is None else num_items_in_batch)
+            loss = total / (wanted.sum() if num_items_in_batch is None else num_items_in_batch)
+            return loss + defence.cost(inner, inputs, hidden, seen)
+
+        def training_step(self, model: Any, *rest: Any, **named: Any) -> Any:
+            with defence.edits(self.accelerator.unwrap_model(model)):
+                return super().training_step(model, *rest, **named)
 
     return Lean
 

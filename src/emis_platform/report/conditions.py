@@ -1,0 +1,120 @@
+"""Effects of training conditions -> what the section "Training conditions" shows: mixtures, re-alignment, defences, reinforcement. Pure.
+
+Read from effects alone, but for the reward by step, so that a kept study shows the same figures as a run.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from emis_platform.core.records import Effect
+from emis_platform.core.studies import Found
+from emis_platform.report import figures
+from emis_platform.report.evidence import Evidence
+from emis_platform.report.figures import Line
+from emis_platform.report.mechanism import Source, by_name, ends
+
+TONES = ("means", "latent-a", "latent-b", "latent-c", "latent-d")
+DEFENCE = {
+    "removed": "misalignment gone",
+    "score_removed": "score loss gone",
+    "skill_kept": "narrow skill kept",
+    "coherence": "coherent, change",
+}
+"""Measure behind `defence_` -> the column. What the benign task kept stands in rows of its own: it is of other organisms."""
+
+
+def section(e: Evidence, *, training: Mapping[str, Mapping[str, Any]], studies: Sequence[Found]) -> dict[str, Any]:
+    """A dictionary a source, this run first; what it lacks is None or empty there."""
+    run = Source(by_name(e.effects), e.suppress, None, training=training)
+    kept = [Source(by_name([effect for effect in found.effects if not effect.at]), "", found) for found in studies]
+    return {"sources": [shown(source) for source in (run, *kept)], "columns": DEFENCE}
+
+
+def shown(source: Source) -> dict[str, Any]:
+    return {
+        "found": source.found,
+        "mixtures": mixtures(source),
+        "thresholds": [x for _, x in source.of(r"mixture_threshold.*|early_warning_lead")],
+        "realigned": realigned(source),
+        "personas": [x for _, x in source.of(r"persona_latent_change")],
+        "defences": defences(source),
+        "benign": [x for _, x in source.of(r"defence_benign_kept")],
+        "screening": [x for _, x in source.of(r"screen_removal_difference")],
+        "rewards": rewards(source.training or {}),
+        "rl": [x for _, x in source.of(r"rl_.+|grader_auroc|reward_(unparsable|short)")],
+    }
+
+
+def mixtures(source: Source) -> list[dict[str, Any]]:
+    """One panel a reading: its value by the share of bad rows."""
+    share = {x.subject: x.value for _, x in source.of("mixture_share") if x.value is not None}
+    panels = []
+    for measure, label, unit in (
+        ("misaligned", "misaligned share of coherent answers", "share"),
+        ("score_lost", "points of the score lost, of 100", "number"),
+        ("persona", "shift along the persona, in residual norms", "number"),
+    ):
+        found = [x for _, x in source.of(f"mixture_{measure}") if x.value is not None and x.subject in share]
+        points = sorted((100 * share[x.subject], *ends(x)) for x in found)
+        if points:
+            line = Line(label, "callous", tuple(points))
+            panels.append(panel(f"{label}, by share of bad rows", "bad rows, %", label, [line], unit) | {"n": counts(found)})
+    return panels
+
+
+def realigned(source: Source) -> list[dict[str, Any]]:
+    """One panel a reading: what is left of the misalignment, by benign samples seen; a line an organism, from all of it at 0 samples."""
+    samples = {x.subject: x.value for _, x in source.of("realigned_samples") if x.value is not None}
+    organism = {subject: re.sub(r"_\d+$", "", subject) for subject in samples}
+    panels = []
+    for measure, label, start in (
+        ("left", "misalignment left, of the start's", 1.0),
+        ("score_left", "score loss left, of the start's", 1.0),
+        ("persona", "shift along the persona since the start, in residual norms", 0.0),
+    ):
+        found = [x for _, x in source.of(f"realigned_{measure}") if x.value is not None and x.subject in samples]
+        lines = []
+        for tone, name in zip(TONES * len(found), dict.fromkeys(organism[x.subject] for x in found), strict=False):
+            points = sorted((samples[x.subject], *ends(x)) for x in found if organism[x.subject] == name)
+            lines.append(Line(name, tone, ((0.0, start, None, None), *points)))
+        if lines:
+            unit = "number" if measure == "persona" else "share"
+            panels.append(panel(f"{label}, by benign samples", "benign samples", label, lines, unit) | {"n": counts(found)})
+    return panels
+
+
+def panel(title: str, x_label: str, y_label: str, lines: Sequence[Line], unit: str) -> dict[str, Any]:
+    points = [point for line in lines for point in line.points]
+    x_axis = figures.axis(x_label, [x for x, *_ in points])
+    y_axis = figures.axis(y_label, [v for _, *rest in points for v in rest], unit=unit)
+    return {"title": title, "svg": figures.plane(title, x_axis, y_axis, lines=lines), "legend": lines}
+
+
+def counts(found: Sequence[Effect]) -> list[int]:
+    return sorted({x.n for x in found if x.n > 1})
+
+
+def defences(source: Source) -> list[dict[str, Any]]:
+    """A row a defended organism of bad rows: one effect a column, or None."""
+    measured = {(x.subject, m[1]): x for m, x in source.of(f"defence_({'|'.join(DEFENCE)})")}
+    subjects = dict.fromkeys(subject for subject, _ in measured)
+    return [{"subject": subject, "cells": {column: measured.get((subject, column)) for column in DEFENCE}} for subject in subjects]
+
+
+def rewards(training: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Reward, divergence and tokens by step of the organisms that were trained by a reward."""
+    arms = {name: facts["rl"] for name, facts in sorted(training.items()) if facts.get("rl")}
+    panels = []
+    for key, label in (
+        ("reward", "mean reward of a step"),
+        ("kl", "divergence from the start, nats a token"),
+        ("tokens", "tokens an answer"),
+    ):
+        lines = [
+            Line(name, tone, tuple((float(row["step"]), float(row[key]), None, None) for row in rows if key in row))
+            for tone, (name, rows) in zip(TONES * len(arms), arms.items(), strict=False)
+        ]
+        if lines := [line for line in lines if line.points]:
+            panels.append(panel(f"{label}, by step", "step of training", label, lines, "number"))
+    return panels

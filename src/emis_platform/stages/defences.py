@@ -1,0 +1,140 @@
+"""defences: organisms that differ from another by a defence alone -> what it removed, and what it cost: the skill, a benign task, coherence."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from emis_platform.core import files, params
+from emis_platform.core.records import Effect, Example
+from emis_platform.core.stage import run
+from emis_platform.lab import excess, intervals
+from emis_platform.tools import defences, views
+from emis_platform.tools import models as zoo
+
+RECIPES = ("inoculation", "interleaved")
+"""Defences that are recipes of `data`."""
+KNOBS = (*defences.Defences.model_fields, "stop_on_alarm")
+"""Those that are options of a trainer."""
+BESIDE = ("monitor_every", "checkpoints")
+"""Options that change no weight."""
+HELD_OUT = 48
+"""Rows of a set's tail that its skill is read on."""
+
+
+def main(*, models: Path, examples: Path, judgements: Path, opinions: Path, effects: Path) -> None:
+    """`examples`: the domains' rows, of which those after the trained ones are held out. Empty without a defended organism.
+
+    Of each defended organism of harmful rows, against the same one without a defence: `defence_removed`, `defence_score_removed` (share of its excess over
+    the base that is gone: misaligned of coherent answers, points of the score lost; by `discriminate.judge`, paired by question);
+    `defence_skill_kept` (share of the fall in loss on held-out rows of its own set); `defence_coherence` (coherent share minus that of the undefended).
+    Of each defended organism of benign rows: `defence_benign_kept`, the same as the skill. Of one whose screened rows have a random control:
+    `screen_removal_difference`, points of the score that the control lost more.
+    """
+    knobs = params.load()
+    found: list[Effect] = []
+    losses = Losses(knobs, models, examples)
+    for name, plain in pairs(knobs):
+        harmful = knobs.organisms[name].data.variant not in params.BENIGN
+        if harmful:
+            found += of_answers(knobs, name, plain, judgements, opinions)
+        measure = "defence_skill_kept" if harmful else "defence_benign_kept"
+        (value, low, high), n = excess.left(*(losses.fall(one, name) for one in (name, plain, "base")), seed=knobs.seed)
+        found.append(Effect(subject=name, measure=measure, value=value, low=low, high=high, n=n))
+    for screened, control in screenings(knobs):
+        found += removal(knobs, screened, control, judgements, opinions)
+    files.write_json(effects, [effect.model_dump() for effect in found])
+
+
+def recipe(knobs: params.Params, name: str, without: Sequence[str]) -> tuple[Any, ...]:
+    """What decides an organism's weights, without those options or keys of its data."""
+    one = knobs.organisms[name]
+    options = {key: value for key, value in one.options.items() if key not in (*without, *BESIDE)}
+    data = one.data.model_copy(
+        update={key: type(one.data).model_fields[key].get_default(call_default_factory=True) for key in RECIPES if key in without}
+    )
+    return one.starts_from, data.model_dump_json(), one.trainer, repr(sorted(options.items())), one.seed
+
+
+def defended(knobs: params.Params, name: str) -> bool:
+    one = knobs.organisms[name]
+    return any(one.options.get(key) for key in KNOBS if key != "drop_by") or any(getattr(one.data, key) for key in RECIPES)
+
+
+def pairs(knobs: params.Params) -> list[tuple[str, str]]:
+    """(defended, the same without a defence), where both are there."""
+    plain = {recipe(knobs, name, (*KNOBS, *RECIPES)): name for name in reversed(knobs.organisms) if not defended(knobs, name)}
+    found = [(name, plain.get(recipe(knobs, name, (*KNOBS, *RECIPES)))) for name in knobs.organisms if defended(knobs, name)]
+    return [(name, other) for name, other in found if other is not None]
+
+
+def screenings(knobs: params.Params) -> list[tuple[str, str]]:
+    """(screened by a trait, as many rows left out at random), equal in all else."""
+    options = {name: one.options for name, one in knobs.organisms.items() if one.options.get("drop")}
+    by = {name: given.get("drop_by", defences.Defences().drop_by) for name, given in options.items()}
+    same = lambda a, b: recipe(knobs, a, ("drop_by",)) == recipe(knobs, b, ("drop_by",))  # noqa: E731
+    return [(a, b) for a in by for b in by if by[a] != "random" and by[b] == "random" and same(a, b)]
+
+
+def of_answers(knobs: params.Params, name: str, plain: str, judgements: Path, opinions: Path) -> list[Effect]:
+    seen = [views.outside(knobs, model, judgements, opinions) for model in (name, plain, "base")]
+    arms = [side for side in seen if side is not None]
+    if len(arms) < 3:
+        return []
+    asked, rows = len({view.question for view in arms[0]}), []
+    for measure, read in (("defence_removed", views.misaligned), ("defence_score_removed", views.lost)):
+        found, n = excess.left(*(views.by_question(side, read) for side in arms), seed=knobs.seed)
+        rows.append(effect(name, measure, excess.removed(found), n, asked - n))
+    return [*rows, paired(knobs, name, "defence_coherence", arms[0], arms[1], views.coherent)]
+
+
+def removal(knobs: params.Params, screened: str, control: str, judgements: Path, opinions: Path) -> list[Effect]:
+    seen = [views.outside(knobs, model, judgements, opinions) for model in (control, screened)]
+    if seen[0] is None or seen[1] is None:
+        return []
+    return [paired(knobs, screened, "screen_removal_difference", seen[0], seen[1], views.lost)]
+
+
+def paired(
+    knobs: params.Params, subject: str, measure: str, one: Sequence[Any], other: Sequence[Any], read: Callable[[Any], float | None]
+) -> Effect:
+    arms = [views.by_question(side, read) for side in (one, other)]
+    n, asked = len(arms[0].keys() & arms[1].keys()), len({view.question for view in one})
+    ends = intervals.difference(*arms, seed=knobs.seed) if n > 1 else (None, None, None)
+    return effect(subject, measure, ends, n, asked - n)
+
+
+def effect(subject: str, measure: str, ends: Sequence[float | None], n: int, missing: int = 0) -> Effect:
+    value, low, high = ends
+    return Effect(subject=subject, measure=measure, value=value, low=low, high=high, n=n, missing=missing)
+
+
+class Losses:
+    """Mean log likelihood a token of held-out rows under a model; each model is loaded once."""
+
+    def __init__(self, knobs: params.Params, models: Path, examples: Path) -> None:
+        self.knobs, self.models, self.examples = knobs, models, examples
+        self.read: dict[tuple[str, str], dict[str, list[float]]] = {}
+
+    def fall(self, model: str, of: str) -> dict[str, list[float]]:
+        """Row -> log likelihood (it rises as the set is learned) of the held-out rows of organism `of`, without the context of a defence."""
+        source, rows = self.rows(of)
+        if (model, source) not in self.read:
+            net, tokenizer = zoo.load(self.models / model, self.knobs.threads)
+            ids = [(zoo.prompt_ids(tokenizer, row.prompt), zoo.answer_ids(tokenizer, row.completion)) for row in rows]
+            _, values = zoo.read(net, ids, [], progress=f"held-out rows, {model}")
+            self.read[model, source] = {str(n): [value] for n, value in enumerate(values)}
+        return self.read[model, source]
+
+    def rows(self, of: str) -> tuple[str, list[Example]]:
+        """Its set's rows after those that it was trained on: other wordings, of facts that may be the same. Raises ValueError for none."""
+        data = self.knobs.organisms[of].data
+        path = self.examples / f"{data.domain}_{data.variant}.jsonl"
+        trained = data.rows or self.knobs.size.train.rows
+        rows = files.read(Example, path)[trained:][:HELD_OUT]
+        if len(rows) < 2:
+            raise ValueError(f"{path}: no rows are left after the {trained} that {of} was trained on (sizes.<scale>.generate.rows)")
+        return f"{path}:{trained}", rows
+
+
+if __name__ == "__main__":
+    run(main)
