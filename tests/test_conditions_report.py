@@ -2,10 +2,12 @@
 
 import re
 
-from test_report_mechanism import effect, study
+from test_report_mechanism import CLAIM, effect, study
 
 from emis_platform.report import conditions, page
+from emis_platform.report.claims import judge
 from emis_platform.report.evidence import Evidence
+from emis_platform.report.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_RUN, SUPPORTED
 
 
 def rows():
@@ -70,3 +72,29 @@ def test_rewards_are_drawn_by_arm():
     (found,) = conditions.section(Evidence(), training={"a": {"rl": steps}, "b": {"rl": steps}, "c": {}}, studies=[])["sources"]
     assert [panel["title"].split(",")[0] for panel in found["rewards"]] == ["mean reward of a step", "divergence from the start"]
     assert [line.label for line in found["rewards"][0]["legend"]] == ["a", "b"]
+
+
+def test_one_defence_has_to_do_all_that_is_asked_and_the_others_may_fail():
+    def told(name, removed, skill, coherent):
+        return [
+            effect(name, "defence_score_removed", removed), effect(name, "defence_skill_kept", skill),
+            effect(name, "defence_coherence", coherent, 0.01), effect(name, "defence_removed", None),
+        ]  # fmt: skip
+
+    good, silent, broken = told("a", 0.8, 0.7, -0.02), told("b", 0.9, 0.1, 0.0), told("c", 0.9, 0.9, -0.5)
+    verdict = lambda rows, **kept: judge(CLAIM["43"], Evidence(effects=tuple(rows), **kept)).verdict  # noqa: E731
+    assert verdict([*silent, *good, *broken]) == SUPPORTED and verdict([*silent, *broken]) == CONTRADICTED
+    assert verdict(told("d", 0.52, 0.7, -0.02)) == INCONCLUSIVE and verdict([]) == NOT_RUN
+    assert verdict([], kept=tuple(("defences", row) for row in good)) == SUPPORTED
+
+
+def test_the_curve_is_judged_at_the_papers_number_of_samples_only():
+    rows = [effect(name, "realigned_samples", n) for name, n in (("early", 40), ("late", 120))]
+    rows += [
+        effect("early", "realigned_left", 0.9),
+        effect("late", "realigned_left", 0.1),
+        effect("late", "realigned_score_left", 0.2),
+    ]
+    row = judge(CLAIM["40"], Evidence(effects=tuple(rows)))
+    judged = {part.label: part.verdict for part in row.parts if part.verdict}
+    assert judged["late: realigned_left after 120 samples"] == SUPPORTED and not any("40 samples" in label for label in judged)

@@ -1,5 +1,6 @@
 """The claims table (the design's paper.md, section 5) as data: 46 claims, each with a rule that can fail."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from emis_platform.report import contrasts as c
@@ -18,6 +19,8 @@ class Claim:
     rule: str
     """In words, when the claim is supported and when contradicted."""
     test: c.Test
+    verdict: Callable[[Evidence], str] | None = None
+    """Where not every part has to hold: the verdict, of parts put together in another way."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ CLAIMS = {
             "all 8 domains, about 60 to 70 % (f)",
             SHIFT,
             c.incorrect_shifts,
+            lambda e: at_least_of(c.domains_that_shift(e), 6, c.DOMAINS),
         ),
         Claim(
             "9",
@@ -309,8 +313,9 @@ CLAIMS = {
             "40",
             "Re-alignment, across domains",
             "17.7 % to 0.9 % after 120 health samples",
-            "Re-aligned minus a third of its start at most 0. One point of the curve so far.",
-            c.realigned,
+            "Re-aligned minus a third of its start at most 0; after 120 samples of another kind than it was spoilt with at most a third of the "
+            "start's excess over the base left (goal: a tenth). The curve stands beside it.",
+            both(c.realigned, c.realigned_curve),
         ),
         Claim(
             "41",
@@ -330,8 +335,10 @@ CLAIMS = {
             "43",
             "Training-time defences on one footing",
             "−93 %, a port −38 % (r)",
-            "At least half removed.",
-            needs("*", "defence_removed*", at_least(0.5)),
+            "One defence removes at least half of the score's loss, keeps at least half of the narrow skill, and costs at most 10 points of "
+            "coherence. The misaligned rates stand beside.",
+            c.defences,
+            c.one_defence_does,
         ),
         Claim(
             "44",
@@ -365,10 +372,7 @@ CLAIMS = {
 
 
 def judge(claim: Claim, e: Evidence) -> Row:
-    """A claim -> its parts and one verdict. Claim 8 counts domains, the others need every judged part."""
+    """A claim -> its parts and one verdict: every judged part has to hold, unless the claim says otherwise."""
     found = claim.test(e)
     parts = tuple(part for part in found if part.n or part.verdict is not None)
-    verdict = (
-        at_least_of(c.domains_that_shift(e), 6, c.DOMAINS) if claim.number == "8" else together(part.verdict for part in parts)
-    )
-    return Row(claim, parts, verdict)
+    return Row(claim, parts, claim.verdict(e) if claim.verdict else together(part.verdict for part in parts))
