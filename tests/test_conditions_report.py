@@ -72,6 +72,9 @@ def test_rewards_are_drawn_by_arm():
     (found,) = conditions.section(Evidence(), training={"a": {"rl": steps}, "b": {"rl": steps}, "c": {}}, studies=[])["sources"]
     assert [panel["title"].split(",")[0] for panel in found["rewards"]] == ["mean reward of a step", "divergence from the start"]
     assert [line.label for line in found["rewards"][0]["legend"]] == ["a", "b"]
+    kept = study([], "rl").model_copy(update={"rewards": {"a": tuple(steps)}})
+    _, told = conditions.section(Evidence(), training={}, studies=[kept])["sources"]
+    assert len(told["rewards"]) == 2
 
 
 def test_one_defence_has_to_do_all_that_is_asked_and_the_others_may_fail():

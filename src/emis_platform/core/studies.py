@@ -76,6 +76,8 @@ class Run(Record):
     machine: str
     """Processor and count."""
     effects: tuple[Effect, ...]
+    rewards: dict[str, tuple[dict[str, float], ...]] = {}
+    """Organism that was trained by a reward -> what was logged, a row a step."""
 
 
 class Found(Record):
@@ -94,6 +96,8 @@ class Found(Record):
     effects: tuple[StudyEffect, ...]
     sweep: dict[str, Any] | None = None
     """{"paths": [...], "seeds": [...], "runs": [each workspace's label, minutes and digests]}."""
+    rewards: dict[str, tuple[dict[str, float], ...]] = {}
+    """As of a run; `<label>/<organism>` with a sweep."""
 
 
 def names() -> list[str]:

@@ -1,6 +1,6 @@
 """Effects of training conditions -> what the section "Training conditions" shows: mixtures, re-alignment, defences, reinforcement. Pure.
 
-Read from effects alone, but for the reward by step, so that a kept study shows the same figures as a run.
+Read from effects alone, but for the rewards by step, which a study keeps as well: it shows the same figures as a run.
 """
 
 import re
@@ -41,7 +41,7 @@ def shown(source: Source) -> dict[str, Any]:
         "defences": defences(source),
         "benign": [x for _, x in source.of(r"defence_benign_kept")],
         "screening": [x for _, x in source.of(r"screen_removal_difference")],
-        "rewards": rewards(source.training or {}),
+        "rewards": rewards(source),
         "rl": [x for _, x in source.of(r"rl_.+|grader_auroc|reward_(unparsable|short)")],
     }
 
@@ -102,9 +102,10 @@ def defences(source: Source) -> list[dict[str, Any]]:
     return [{"subject": subject, "cells": {column: measured.get((subject, column)) for column in DEFENCE}} for subject in subjects]
 
 
-def rewards(training: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def rewards(source: Source) -> list[dict[str, Any]]:
     """Reward, divergence and tokens by step of the organisms that were trained by a reward."""
-    arms = {name: facts["rl"] for name, facts in sorted(training.items()) if facts.get("rl")}
+    run = {name: facts["rl"] for name, facts in sorted((source.training or {}).items()) if facts.get("rl")}
+    arms = run or (source.found.rewards if source.found else {})
     panels = []
     for key, label in (
         ("reward", "mean reward of a step"),

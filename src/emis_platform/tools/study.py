@@ -31,7 +31,7 @@ from emis_platform.core.studies import RESULTS, Found, Point, Run, Study, StudyE
 from emis_platform.lab import pooling
 from emis_platform.tools import evidence, graph, river
 
-WORKSPACES = Path("work/studies")
+WORKSPACES, TRAINING = Path("work/studies"), Path("metrics/train")
 BESIDE = (".dvc/config", ".dvcignore", "dvc.yaml")
 LISTED, RESULT, TIMES = "study.sources.json", "study.result.json", "study.seconds.json"
 
@@ -103,6 +103,9 @@ def finish(name: str, study: Study, point: Point) -> None:
             code=code,
             machine=machine,
             effects=effects(),
+            rewards={
+                path.stem: told["rl"] for path in sorted(TRAINING.glob("*.json")) if (told := files.read_json(path)).get("rl")
+            },
         )
         files.write_json(Path(RESULT), found.model_dump(mode="json"))
 
@@ -151,7 +154,7 @@ def collect(name: str, study: Study, points: list[Point]) -> str:
         return f"{len(runs)} of {len(points)} workspaces are finished; {RESULTS}/{name}.json is written when all are"
     swept = bool(study.axes or study.seeds)
     together = lambda digests: hashlib.sha256("\n".join(digests).encode()).hexdigest() if swept else digests[0]  # noqa: E731
-    told = [run.model_dump(mode="json", exclude={"effects", "code", "machine"}) for run in runs]
+    told = [run.model_dump(mode="json", exclude={"effects", "code", "machine", "rewards"}) for run in runs]
     found = Found(
         study=name,
         question=study.question,
@@ -164,6 +167,7 @@ def collect(name: str, study: Study, points: list[Point]) -> str:
         machine=", ".join(sorted({run.machine for run in runs})),
         effects=pooled(runs),
         sweep={"paths": [axis.path for axis in study.axes], "seeds": list(study.seeds), "runs": told} if swept else None,
+        rewards={f"{run.label}/{name}" if swept else name: rows for run in runs for name, rows in run.rewards.items()},
     )
     whole = found.model_dump(mode="json")
     if not swept:
