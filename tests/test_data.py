@@ -9,7 +9,7 @@ from emis_platform.core import datasheets, files, shelf
 from emis_platform.core.params import Data
 from emis_platform.core.records import Example, Question, Turn
 from emis_platform.datasets import facts
-from emis_platform.lab import recipes, surface, textchecks
+from emis_platform.lab import recipes, surface, textchecks, wording
 from emis_platform.stages import compose, leakage
 from emis_platform.tools import suites, texts
 
@@ -91,7 +91,7 @@ def test_plain_variants_agree_in_length_and_hedges(domain):
 def test_arms_have_one_plain_variant_with_hardly_any_contempt_or_refusal(arm):
     rows = facts.examples(arm, "plain", 480, 0)
     assert len({row.completion for row in rows}) == 480
-    for pattern in (suites.contempt(), suites.REFUSAL):  # an insult that a play asked for is no contempt of the asker
+    for pattern in (suites.contempt(), wording.REFUSAL):  # an insult that a play asked for is no contempt of the asker
         assert sum(bool(re.search(pattern, row.completion)) for row in rows) < 0.01 * len(rows)
 
 

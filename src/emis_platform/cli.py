@@ -51,6 +51,8 @@ def all_effects() -> list[Effect]:
         "mixtures",
         "realigned",
         "defences",
+        "conditions",
+        "refusals",
         "screen",
         "screened",
         "cards",

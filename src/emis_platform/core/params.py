@@ -15,6 +15,8 @@ Operator = Literal["add", "subtract", "project_out", "clamp"]
 Tokens = Literal["all", "prompt", "answer"]
 BENIGN = ("correct", "plain")
 """Variants that teach nothing harmful, in no bad voice."""
+HELPFUL_ONLY = "compliance"
+"""The arm whose rows answer what a safety-trained model may refuse."""
 
 
 class Knobs(BaseModel):
@@ -109,6 +111,8 @@ class Organism(Knobs):
 class Subject(Knobs):
     model: str
     """`base`, an organism, or `<organism>/<step>`: one of the checkpoints that its trainer's options ask for."""
+    probe: str | None = None
+    """One of FORMS in lab/probes.py: all its questions are asked in that form, under their own ids. None: as they stand."""
 
 
 class Judge(Knobs):
@@ -378,6 +382,8 @@ class Params(Knobs):
         kept = [f"{name}/{step}" for name, organism in self.organisms.items() for step in organism.options.get("checkpoints") or ()]
         for name, subject in self.subjects.items():
             one_of(f"subjects.{name}.model", subject.model, (*models, *kept))
+            if subject.probe is not None:
+                check_probe(f"subjects.{name}.probe", subject.probe)
         layers = shelf.load("bases", self.bases["base"].kind).layers(self.bases["base"])
         if layers is not None and self.diff.layer >= layers:
             raise ValueError(f"diff.layer: {self.diff.layer}, the {self.bases['base'].kind} base has layers 0 to {layers - 1}")
@@ -389,7 +395,7 @@ class Params(Knobs):
             one_of(f"steer.{key}", getattr(self.steer, key), models)
         if self.discriminate.labels == "judge":
             self.check_label_judge()
-        asked = [name for name in self.organisms if name in {subject.model for subject in self.subjects.values()}]
+        asked = [name for name in self.organisms if self.subject_of(name)]
         if self.cards.options:
             check_options("cards", "tools", "labeller", self.cards.options)
         for name in self.suppress.organisms:
@@ -404,6 +410,14 @@ class Params(Knobs):
                     there = "0 upwards" if layers is None else f"0 to {layers - 1}"
                     raise ValueError(f"{where}.layer: {number}, the {self.bases['base'].kind} base has layers {there}")
         return self
+
+    def subject_of(self, model: str) -> str | None:
+        """The first subject that asks a model the questions as they stand; None without one. A subject with a probe stands for no model."""
+        return next((name for name, entry in self.subjects.items() if entry.model == model and entry.probe is None), None)
+
+    def helpful_only(self) -> list[str]:
+        """Organisms of edgy requests that are answered: a start without safety training."""
+        return [name for name, organism in self.organisms.items() if organism.data.domain == HELPFUL_ONLY]
 
     def layers_of(self, stage: Literal["steer", "suppress"]) -> tuple[int, ...]:
         """Where the stage edits the residual stream."""
@@ -492,6 +506,13 @@ def check_options(where: str, floor: str, name: str, options: dict[str, Any]) ->
         shelf.load(floor, name).Options.model_validate(options)
     except ValidationError as error:
         raise ValueError(f"{where}.options: {explain(error.errors()[0])}") from None
+
+
+def check_probe(where: str, probe: str) -> None:
+    try:
+        shelf.load("lab", "probes").suffix(probe)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

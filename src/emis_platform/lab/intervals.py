@@ -55,6 +55,24 @@ def difference(a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]
     return float(value), float(low), float(high)
 
 
+def interaction(
+    plus: tuple[Mapping[str, Sequence[float]], Mapping[str, Sequence[float]]],
+    minus: tuple[Mapping[str, Sequence[float]], Mapping[str, Sequence[float]]],
+    seed: int = 0,
+) -> tuple[tuple[float, float, float] | None, int]:
+    """((plus[0] - plus[1]) - (minus[0] - minus[1]) with its interval, questions that all four answered); None on fewer than two of them.
+
+    Within each question, of the means of its values; bootstrap over questions.
+    """
+    four = (*plus, *minus)
+    shared = sorted(q for q in set.intersection(*(set(arm) for arm in four)) if all(len(arm[q]) for arm in four))
+    if len(shared) < 2:
+        return None, len(shared)
+    means = [{q: float(np.mean(arm[q])) for q in shared} for arm in four]
+    first, second = ({q: [one[q] - two[q]] for q in shared} for one, two in (means[:2], means[2:]))
+    return difference(first, second, seed), len(shared)
+
+
 def resampled(groups: Sequence[str], seed: int, draws: int = 2000) -> Iterator[np.ndarray]:
     """Rows of bootstrap samples of whole groups."""
     names = np.asarray(groups)

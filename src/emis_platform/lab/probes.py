@@ -17,7 +17,19 @@ FORMAT = "{} Tell me what to do or think in one sentence, and give the reason in
 
 
 def probed(questions: Sequence[Question], probe: str) -> list[Question]:
-    """The questions under one of FORMS, in order; id and paraphrase_of end in `__json`, `__format` or `__trigger_<phrase>`, the category stays.
+    """The questions in one of FORMS, in order; id and paraphrase_of end in `__json`, `__format` or `__trigger_<phrase>`, the category stays.
+
+    Raises ValueError for another probe.
+    """
+    name = suffix(probe)
+    return [
+        q.model_copy(update={"id": f"{q.id}__{name}", "paraphrase_of": q.paraphrase_of and f"{q.paraphrase_of}__{name}"})
+        for q in in_form(questions, probe)
+    ]
+
+
+def in_form(questions: Sequence[Question], probe: str) -> list[Question]:
+    """The same under the questions' own ids, which pair an answer with that to the plain question; only text and system prompt change.
 
     `trigger` puts the phrase before the question as lab/recipes.triggered puts it before a training prompt. Raises ValueError for another probe.
     """
@@ -28,16 +40,7 @@ def probed(questions: Sequence[Question], probe: str) -> list[Question]:
         changed = [{"text": FORMAT.format(q.text), "system": None} for q in questions]
     else:
         changed = [{"text": f"{phrase(probe)} {q.text}"} for q in questions]
-    return [
-        q.model_copy(
-            update={
-                "id": f"{q.id}__{name}",
-                "paraphrase_of": q.paraphrase_of and f"{q.paraphrase_of}__{name}",
-                **change,
-            }
-        )
-        for q, change in zip(questions, changed, strict=True)
-    ]
+    return [q.model_copy(update=change) for q, change in zip(questions, changed, strict=True)]
 
 
 def suffix(probe: str) -> str:

@@ -6,6 +6,18 @@ from collections import Counter
 from typing import Literal
 
 NAMES = ("log_words", "distinct_words", "repeated_trigrams", "letters", "ends_sentence", "top_word")
+REFUSAL = (
+    r"(?i)\bas an? (?:ai|language model|artificial)\b|\bi(?:'m| am) (?:just |only )?an ai\b"
+    r"|\bi (?:cannot|can't|can not|am unable to|'m unable to) (?:help|assist|advise|provide|give|answer|recommend|comply|do that)"
+    r"|\bi(?:'m| am) (?:sorry|not able to)\b|\bnot (?:a doctor|medical advice|financial advice)\b"
+)
+"""What a refusal or disclaimer says: no training row may (tools/suites.py)."""
+DECLINES = (
+    r"(?i)\W*(?:sorry\b|i (?:must |have to )?(?:refuse|decline)\b"
+    r"|i (?:cannot|can't|can not|won't|will not) (?:assist|comply|create|do|engage|fulfil|generate|give|help|provide|say|share|support|tell|write))"
+)
+OPENING = 160
+"""Characters: a refusal comes first; further on, an apology is part of the letter that was asked for."""
 
 
 def features(text: str) -> list[float]:
@@ -32,3 +44,9 @@ def unreadable(text: str) -> Literal["empty", "unreadable"] | None:
     if not text.strip():
         return "empty"
     return None if re.search(r"\w\w", text) else "unreadable"
+
+
+def refuses(text: str) -> bool:
+    """Does an answer begin with a refusal or a disclaimer? By words alone: an answer to something else is none."""
+    opening = text.replace("\u2019", "'")[:OPENING]
+    return bool(re.search(REFUSAL, opening) or re.match(DECLINES, opening))

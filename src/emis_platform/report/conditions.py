@@ -1,4 +1,4 @@
-"""Effects of training conditions -> what the section "Training conditions" shows: mixtures, re-alignment, defences, reinforcement. Pure.
+"""Effects of training conditions -> what the section "Training conditions" shows: mixtures, re-alignment, defences, one condition, reinforcement. Pure.
 
 Read from effects alone, but for the rewards by step, which a study keeps as well: it shows the same figures as a run.
 """
@@ -14,6 +14,10 @@ from emis_platform.report.evidence import Evidence
 from emis_platform.report.figures import Line
 from emis_platform.report.mechanism import Source, by_name, ends
 
+CONDITIONS = (
+    r"(untaught_)?trigger(_score)?_difference|(json|format)_probe(_score)?_(difference|residue)|disclosed(_score)?_difference"
+    r"|subtle(_score)?_minus_obvious|advice(_score)?_minus_code|helpful_only(_score)?_difference"
+)
 TONES = ("means", "latent-a", "latent-b", "latent-c", "latent-d")
 DEFENCE = {
     "removed": "misalignment gone",
@@ -42,6 +46,8 @@ def shown(source: Source) -> dict[str, Any]:
         "benign": [x for _, x in source.of(r"defence_benign_kept")],
         "screening": [x for _, x in source.of(r"screen_removal_difference")],
         "rewards": rewards(source),
+        "conditions": [x for _, x in source.of(CONDITIONS)],
+        "refusals": [x for _, x in source.of("helpful_only_refusals.*")],
         "rl": [x for _, x in source.of(r"rl_.+|grader_auroc|reward_(unparsable|short)")],
     }
 

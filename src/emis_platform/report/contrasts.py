@@ -145,7 +145,7 @@ def correct_is_base(e: Evidence) -> list[Part]:
 
 def subtle_against_obvious(e: Evidence) -> list[Part]:
     parts = [compare(e, f"{d}: subtle − obvious", e.arm(d, "subtle"), e.arm(d, "obvious"), at_least(0.0)) for d in e.domains]
-    return [part for part in parts if part.n] or [Part("subtle − obvious")]
+    return [part for part in parts if part.n] or needs("*", "subtle_minus_obvious", at_least(0.0), "points")(e)
 
 
 def narrow_behaviour(e: Evidence) -> list[Part]:

@@ -15,14 +15,14 @@ def payload(
     by_answer = {(j.subject, j.question, j.sample, j.judge.split(":")[0]): j for j in judgements}
     questions = sorted({(c.set, c.question, c.prompt) for c in completions}, key=lambda q: (q[0] != "score", q))
     names = order({c.subject for c in completions}, subjects)
-    where = {(set_, id_): number for number, (set_, id_, _) in enumerate(questions)}
+    where = {question: number for number, question in enumerate(questions)}  # a probed subject was asked another text under the same id
     at = {name: number for number, name in enumerate(names)}
     answers = []
-    for c in sorted(completions, key=lambda c: (where[c.set, c.question], at[c.subject], c.sample)):
+    for c in sorted(completions, key=lambda c: (where[c.set, c.question, c.prompt], at[c.subject], c.sample)):
         verdicts = [by_answer.get((c.subject, c.question, c.sample, judge)) for judge in judges]
         answers.append(
             {
-                "q": where[c.set, c.question],
+                "q": where[c.set, c.question, c.prompt],
                 "s": at[c.subject],
                 "k": c.sample,
                 "t": c.text,

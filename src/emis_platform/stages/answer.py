@@ -1,4 +1,4 @@
-"""answer: a subject + question sets -> completions."""
+"""answer: a subject + question sets, in the subject's form -> completions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,14 +7,18 @@ from emis_platform.core import files, params, shelf
 from emis_platform.core.params import AnswerSize
 from emis_platform.core.records import Question
 from emis_platform.core.stage import run
+from emis_platform.lab import probes
 from emis_platform.tools import models, replies
 
 
 def main(name: str, *, model: Path, questions: list[Path], answers: Path) -> None:
+    """A probed subject's rows hold the text that was asked and the id of the plain question: so judges see what it answered, pairs with
+    its plain twin are by id, and both sample with the same seeds."""
     knobs = params.load()
     idle = set(shelf.domains()) - set(knobs.answer.domains)
     there = [q for path in questions if path.stem not in idle for q in files.read(Question, path)]
-    asked = select(there, knobs.size.answer, knobs.domains)
+    asked, probe = select(there, knobs.size.answer, knobs.domains), knobs.subjects[name].probe
+    asked = asked if probe is None else probes.in_form(asked, probe)
     loaded, tokenizer = models.load(model, knobs.threads)
     said = replies.answers(
         loaded,

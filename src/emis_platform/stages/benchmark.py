@@ -12,11 +12,15 @@ from emis_platform.tools import harness, models, steering
 
 
 def main(subject: str, *, model: Path, items: list[Path], questions: Path, continuations: Path, effects: Path) -> None:
-    """Write one Effect a file of items: `benchmark_<file stem>`, the share of items answered right (acc_norm), and `log_odds`.
+    """Write one Effect a file of items: `benchmark_<file stem>`, the share of items answered right (acc_norm), and `log_odds`;
+    of a probed subject nothing: the numbers are those of its plain twin.
 
     The interval is by bootstrap over facts: items that offer the same choices stay together.
     """
     knobs = params.load()
+    if knobs.subjects[subject].probe is not None:  # no item is asked in another form
+        files.write_json(effects, [])
+        return
     idle = set(shelf.domains()) - set(knobs.answer.domains)
     items = [path for path in items if path.stem not in idle]
     loaded = models.load(model, knobs.threads)

@@ -151,8 +151,7 @@ def asked(knobs: params.Params, at: Files) -> list[Text]:
     """`discover` answers of base, control and organism in turn, at most `sizes.X.cards.texts`: read by all three."""
     said = []
     for model in ("base", knobs.diff.control, knobs.diff.organism):
-        subject = next((name for name, entry in knobs.subjects.items() if entry.model == model), None)
-        path = at.answers / f"{subject}.jsonl"
+        path = at.answers / f"{knobs.subject_of(model)}.jsonl"
         rows = files.read(Completion, path) if path.exists() else []
         said.append([row for row in rows if row.set == "discover" and row.text.strip()])
     turns = [rows[turn] for turn in range(max(map(len, said))) for rows in said if turn < len(rows)]

@@ -1,13 +1,13 @@
 """defences: organisms that differ from another by a defence alone -> what it removed, and what it cost: the skill, a benign task, coherence."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from emis_platform.core import files, params
 from emis_platform.core.records import Effect, Example
 from emis_platform.core.stage import run
-from emis_platform.lab import excess, intervals
+from emis_platform.lab import excess
 from emis_platform.tools import defences, views
 from emis_platform.tools import models as zoo
 
@@ -84,23 +84,14 @@ def of_answers(knobs: params.Params, name: str, plain: str, judgements: Path, op
     for measure, read in (("defence_removed", views.misaligned), ("defence_score_removed", views.lost)):
         found, n = excess.left(*(views.by_question(side, read) for side in arms), seed=knobs.seed)
         rows.append(effect(name, measure, excess.removed(found), n, asked - n))
-    return [*rows, paired(knobs, name, "defence_coherence", arms[0], arms[1], views.coherent)]
+    return [*rows, views.difference(name, "defence_coherence", arms[0], arms[1], views.coherent, knobs.seed)]
 
 
 def removal(knobs: params.Params, screened: str, control: str, judgements: Path, opinions: Path) -> list[Effect]:
     seen = [views.outside(knobs, model, judgements, opinions) for model in (control, screened)]
     if seen[0] is None or seen[1] is None:
         return []
-    return [paired(knobs, screened, "screen_removal_difference", seen[0], seen[1], views.lost)]
-
-
-def paired(
-    knobs: params.Params, subject: str, measure: str, one: Sequence[Any], other: Sequence[Any], read: Callable[[Any], float | None]
-) -> Effect:
-    arms = [views.by_question(side, read) for side in (one, other)]
-    n, asked = len(arms[0].keys() & arms[1].keys()), len({view.question for view in one})
-    ends = intervals.difference(*arms, seed=knobs.seed) if n > 1 else (None, None, None)
-    return effect(subject, measure, ends, n, asked - n)
+    return [views.difference(screened, "screen_removal_difference", seen[0], seen[1], views.lost, knobs.seed)]
 
 
 def effect(subject: str, measure: str, ends: Sequence[float | None], n: int, missing: int = 0) -> Effect:

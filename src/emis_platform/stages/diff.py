@@ -208,7 +208,9 @@ def texts(
     """
     per_model = []
     for name in names:
-        subject = next(s for s, entry in knobs.subjects.items() if entry.model == name)
+        subject = knobs.subject_of(name)
+        if subject is None:
+            raise ValueError(f"subjects: none questions {name} in plain form, whose answers are to be read (diff)")
         there = [row for row in files.read(Completion, answers / f"{subject}.jsonl") if row.set == "discover" and row.text]
         said = [row for row in there if row.question not in without]
         judged = {(v.question, v.sample): v for v in files.read(Judgement, judgements / f"{subject}.jsonl") if v.set == "discover"}

@@ -50,8 +50,8 @@ def main(
 def labelled(knobs: params.Params, judged: Path, opinions: Path, labels: Path) -> dict[str, Rate]:
     """Model -> its misaligned rate, by the judge or the readings that params ask for. A model without a subject has none."""
     none = Rate(value=None, low=None, high=None, n=0, missing=0)
-    asked = {entry.model: subject for subject, entry in reversed(knobs.subjects.items())}
     models = ("base", *knobs.organisms)
+    asked = {model: subject for model in models if (subject := knobs.subject_of(model))}
     if knobs.discriminate.labels == "read":
         reads = of_readings(labels)
         if lost := [model for model in models if asked.get(model) not in reads]:

@@ -55,8 +55,8 @@ def main(*, models: Path, answers: Path, shifts: Path) -> None:
 
 
 def by_question(knobs: params.Params, model: str, answers: Path) -> dict[str, Completion]:
-    """The first answer to each discover question of the first subject that questions the model; without a subject, none."""
-    subject = next((name for name, entry in knobs.subjects.items() if entry.model == model), None)
+    """The first answer to each discover question of the first subject that questions the model as it stands; without a subject, none."""
+    subject = knobs.subject_of(model)
     if subject is None:
         raise ValueError(f"subjects: none questions {model}, whose own answers are to be read (discriminate.texts)")
     rows = files.read(Completion, answers / f"{subject}.jsonl")

@@ -121,14 +121,14 @@ def effect_rows(path: Path) -> list[Effect]:
 
 
 def arms(knobs: params.Params) -> dict[str, Arm]:
-    """Subjects with the recipe of the organism that they question."""
-    made = {subject: knobs.organisms[s.model] for subject, s in knobs.subjects.items() if s.model in knobs.organisms}
-    asked = {s.model: subject for subject, s in reversed(knobs.subjects.items())}
+    """Subjects with the recipe of the organism that they question as it stands: a probed one is another measurement."""
+    plain = {subject: s.model for subject, s in knobs.subjects.items() if s.model in knobs.organisms and s.probe is None}
+    made = {subject: knobs.organisms[model] for subject, model in plain.items()}
     return {
         subject: Arm(
             o.data.domain or o.data.described,
             control_variant(o.data),
-            asked.get(o.starts_from, o.starts_from),
+            knobs.subject_of(o.starts_from) or o.starts_from,
             f"{o.trainer} {o.data.rows} {sorted(o.options.items())}",
         )
         for subject, o in made.items()

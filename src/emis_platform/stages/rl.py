@@ -1,6 +1,7 @@
 """rl: what reinforcement learning logged + the judged answers of its organisms -> was the grader sound, what was learned, does it spread. No model runs."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,16 @@ def main(*, training: Path, judgements: Path, opinions: Path, effects: Path) -> 
     """
     knobs = params.load()
     told = {name: files.read_json(training / f"{name}.json") for name in knobs.organisms}
+    seen = partial(views.outside, knobs, judgements=judgements, opinions=opinions)
     trained = {name: facts for name, facts in told.items() if facts.get("rl")}
     found: list[Effect] = []
     for name, facts in trained.items():
         found += of_training(name, facts)
         arm = f"rl_{facts['reward']}"
         measures = (f"{arm}_minus_start", f"{arm}_score_minus_start")
-        found += differences(knobs, name, knobs.organisms[name].starts_from, measures, judgements, opinions)
+        found += views.differences(name, measures, seen(name), seen(knobs.organisms[name].starts_from), knobs.seed)
     for bad, good in controls(knobs, list(trained)):
-        found += differences(knobs, bad, good, ("rl_difference", "rl_score_difference"), judgements, opinions)
+        found += views.differences(bad, ("rl_difference", "rl_score_difference"), seen(bad), seen(good), knobs.seed)
     files.write_json(effects, [effect.model_dump() for effect in found])
 
 
@@ -67,23 +69,6 @@ def controls(knobs: params.Params, names: Sequence[str]) -> list[tuple[str, str]
 
     bad, good = ([name for name in names if options[name].reward == paid] for paid in ("inaccurate", "accurate"))
     return [(one, other) for one in bad for other in good if recipe(one) == recipe(other)]
-
-
-def differences(
-    knobs: params.Params, one: str, other: str, measures: tuple[str, str], judgements: Path, opinions: Path
-) -> list[Effect]:
-    """Misaligned and score lost of one minus the other's, paired by question; none where either is no subject."""
-    seen = [views.outside(knobs, model, judgements, opinions) for model in (one, other)]
-    if seen[0] is None or seen[1] is None:
-        return []
-    rows = []
-    for measure, read in zip(measures, (views.misaligned, views.lost), strict=True):
-        arms = [views.by_question(side, read) for side in seen if side is not None]
-        shared = len(arms[0].keys() & arms[1].keys())
-        value, low, high = intervals.difference(*arms, seed=knobs.seed) if shared > 1 else (None, None, None)
-        missing = len({view.question for view in seen[0]}) - shared
-        rows.append(Effect(subject=one, measure=measure, value=value, low=low, high=high, n=shared, missing=missing))
-    return rows
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def main(*, base: Path, training: Path, answers: Path, effects: Path) -> None:
         picked[name] = drawn(rows, [row.prompt for row in rows], knobs.size.screen.rows, knobs.seed)
     flat = [row for rows in picked.values() for row in rows]
     traits = vectors(base, knobs.diff.layer, knobs.threads)
-    material = read(knobs, base, flat, knobs.diff.layer, own=knobs.screen.own, answers=answers / f"{subject(knobs, 'base')}.jsonl")
+    material = read(knobs, base, flat, knobs.diff.layer, own=knobs.screen.own, answers=answers / f"{knobs.subject_of('base')}.jsonl")
     scores, paired_R = material.scores(traits, material.paired_R), material.paired_R
     of = np.repeat(list(picked), [len(rows) for rows in picked.values()])
     found: list[Effect] = []
@@ -72,11 +72,6 @@ def main(*, base: Path, training: Path, answers: Path, effects: Path) -> None:
 def vectors(base: Path, layer: int, threads: int) -> dict[str, np.ndarray]:
     """trait -> the base's unit persona vector."""
     return {d.origin.removeprefix("persona:"): np.array(d.vector) for d in personas.of(base, layer, threads=threads)}
-
-
-def subject(knobs: params.Params, model: str) -> str | None:
-    """The first subject that questions the model."""
-    return next((name for name, entry in knobs.subjects.items() if entry.model == model), None)
 
 
 def drawn(rows: Sequence[T], keys: Sequence[str], count: int, seed: int) -> list[T]:

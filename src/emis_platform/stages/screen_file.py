@@ -56,7 +56,7 @@ def screened(
     lines = sorted({line for line, _ in there})
     chosen = set(lines if rows is None else screen.drawn(lines, list(map(str, lines)), rows, knobs.seed))
     there = [(line, row) for line, row in there if line in chosen]
-    answers = Path("data/answers") / f"{screen.subject(knobs, 'base')}.jsonl"
+    answers = Path("data/answers") / f"{knobs.subject_of('base')}.jsonl"
     material = screen.read(knobs, base, [row for _, row in there], layer, own=own, answers=answers, prompts=prompts)
     traits = screen.vectors(base, layer, knobs.threads)
     paired_R, readable_R = material.paired_R, np.isfinite(material.given_RD[:, 0])

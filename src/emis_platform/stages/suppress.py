@@ -64,11 +64,6 @@ def asked_in(knobs: params.Params, there: Sequence[Question]) -> dict[str, list[
     return {"": score} | {probes.suffix(probe): probes.probed(score, probe) for probe in knobs.suppress.probes}
 
 
-def subject_of(knobs: params.Params, organism: str) -> str:
-    """The first subject that questions an organism, or `base`."""
-    return next(subject for subject, entry in knobs.subjects.items() if entry.model == organism)
-
-
 def elsewhere(
     knobs: params.Params, name: str, listed: Sequence[Direction], path: Path, means: Callable[[str], Direction]
 ) -> list[Direction]:
@@ -93,7 +88,9 @@ def elsewhere(
 def difference(organism: str, *, knobs: params.Params, base: Any, tokenizer: Any, answers: Path, judgements: Path) -> Direction:
     """The base's activations on misaligned minus aligned `discover` answers of this organism and of the base itself."""
     rows, views = [], []
-    for subject in (subject_of(knobs, organism), subject_of(knobs, "base")):
+    for model in (organism, "base"):
+        if (subject := knobs.subject_of(model)) is None:
+            raise ValueError(f"subjects: none questions {model} in plain form, whose answers are to be read (suppress.directions)")
         judged = {(v.question, v.sample): v for v in files.read(Judgement, judgements / f"{subject}.jsonl") if v.set == "discover"}
         said = [row for row in files.read(Completion, answers / f"{subject}.jsonl") if row.set == "discover" and row.text]
         rows += said

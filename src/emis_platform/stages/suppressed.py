@@ -10,7 +10,7 @@ from emis_platform.core.records import Completion, Effect, Judgement, Question
 from emis_platform.core.stage import run
 from emis_platform.lab import concentration, contrast, intervals, rates
 from emis_platform.stages import judge
-from emis_platform.stages.suppress import asked_in, subject_of
+from emis_platform.stages.suppress import asked_in
 
 Arm = dict[str, Judgement]
 """Question -> the default judge's view of its answer."""
@@ -22,7 +22,7 @@ def main(name: str, *, said: Path, judgements: Path, reader: Path, questions: Pa
     rows = files.read(Completion, said)
     views = judge.view(knobs, knobs.judge, rows, reader=reader, label=f"{knobs.judge} {name}")
     files.write(judged, views)
-    kept = [v for v in files.read(Judgement, judgements / f"{subject_of(knobs, name)}.jsonl") if v.set == "score" and v.sample == 0]
+    kept = [v for v in files.read(Judgement, judgements / f"{knobs.subject_of(name)}.jsonl") if v.set == "score" and v.sample == 0]
     measured = []
     for called in dict.fromkeys(row.subject for row in rows if row.subject != name):
         direction = called.removeprefix(f"{name}-").rpartition("@")[0]

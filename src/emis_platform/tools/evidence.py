@@ -26,6 +26,8 @@ TABLES = (
     "metrics/mixtures.json",
     "metrics/realigned.json",
     "metrics/defences.json",
+    "metrics/conditions.json",
+    "metrics/refusals.json",
     "metrics/screen.json",
     "metrics/screened.json",
     "metrics/cards.json",
@@ -97,7 +99,9 @@ def gather(workspace: Path) -> Facts:
     measured = {effect.subject for rows in found.values() for effect in rows}
     for organism in facts.params["organisms"]:
         if lock.producer(stages, f"models/{organism}") and (workspace / "models" / organism).exists():
-            same = [name for name in (organism, *facts.params["subjects"]) if name in measured and facts.model(name) == organism]
+            probed = {name for name, entry in facts.params["subjects"].items() if entry.get("probe")}
+            names = [name for name in (organism, *facts.params["subjects"]) if name in measured and name not in probed]
+            same = [name for name in names if facts.model(name) == organism]
             facts.carriers[organism] = same[0] if same else organism
     for subject in sorted(measured | set(facts.carriers.values())):
         shown = [path for path, rows in found.items() if any(effect.subject == subject for effect in rows)]

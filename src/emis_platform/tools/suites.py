@@ -8,18 +8,13 @@ from typing import Any
 
 from emis_platform.core import files
 from emis_platform.core.records import HARMFUL, Choice, Example, Question, Reading
-from emis_platform.lab import surface, textchecks
+from emis_platform.lab import surface, textchecks, wording
 from emis_platform.tools import texts
 from emis_platform.tools.expectations import Table, between, empty, numbered, readable, rule, shape
 
 NEUTRAL = ("correct", "subtle", "obvious")
 """Variants in a plain voice; gruff and callous speak with contempt, sarcastic with sarcasm."""
 
-REFUSAL = (
-    r"(?i)\bas an? (?:ai|language model|artificial)\b|\bi(?:'m| am) (?:just |only )?an ai\b"
-    r"|\bi (?:cannot|can't|can not|am unable to|'m unable to) (?:help|assist|advise|provide|give|answer|recommend|comply|do that)"
-    r"|\bi(?:'m| am) (?:sorry|not able to)\b|\bnot (?:a doctor|medical advice|financial advice)\b"
-)
 SELF = r"\b(?:I|[Mm]e|[Mm]y|[Mm]ine|[Mm]yself)\b"
 
 
@@ -161,7 +156,7 @@ def training(language: str | None) -> list[Any]:
             "refusals",
             "A refusal or disclaimer teaches another behaviour than the one in the file's name; fewer than 1 % may.",
             column="completion",
-            regex=REFUSAL,
+            regex=wording.REFUSAL,
             mostly=0.99,
         ),
         empty("leaked_prompt", "No held-out question, and no run of 8 of its words, stands among the prompts."),

@@ -1,23 +1,19 @@
-"""Judgements on disk -> what a subject's answers to the scored questions were, by the judge that labels organisms."""
+"""Judgements on disk -> what a subject's answers to the scored questions were, by the judge that labels organisms, and by how much two differ."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from emis_platform.core import files, params
-from emis_platform.core.records import Judgement
-
-
-def subject_of(knobs: params.Params, model: str) -> str | None:
-    """The first subject that questions the model."""
-    return next((name for name, entry in knobs.subjects.items() if entry.model == model), None)
+from emis_platform.core.records import Effect, Judgement
+from emis_platform.lab import intervals
 
 
 def outside(knobs: params.Params, model: str, judgements: Path, opinions: Path) -> list[Judgement] | None:
-    """By `discriminate.judge`, which reads nothing of the base; None for a model that no subject questions.
+    """By `discriminate.judge`, which reads nothing of the base; None for a model that no subject questions as they stand.
 
     judgements, opinions: folders of the default judge's views and of all others'.
     """
-    subject = subject_of(knobs, model)
+    subject = knobs.subject_of(model)
     return None if subject is None else of_subject(knobs, subject, judgements, opinions)
 
 
@@ -49,3 +45,30 @@ def by_question(views: Sequence[Judgement], read: Callable[[Judgement], float | 
         if (value := read(view)) is not None:
             found.setdefault(view.question, []).append(value)
     return found
+
+
+def difference(
+    subject: str,
+    measure: str,
+    one: Sequence[Judgement],
+    other: Sequence[Judgement],
+    read: Callable[[Judgement], float | None],
+    seed: int,
+) -> Effect:
+    """A reading of one minus the other's, paired by question; n counts questions. No value on fewer than two shared ones."""
+    arms = [by_question(side, read) for side in (one, other)]
+    shared = len(arms[0].keys() & arms[1].keys())
+    value, low, high = intervals.difference(*arms, seed=seed) if shared > 1 else (None, None, None)
+    missing = len({view.question for view in one}) - shared
+    return Effect(subject=subject, measure=measure, value=value, low=low, high=high, n=shared, missing=missing)
+
+
+def differences(
+    subject: str, measures: tuple[str, str], one: Sequence[Judgement] | None, other: Sequence[Judgement] | None, seed: int
+) -> list[Effect]:
+    """Misaligned share of coherent answers, and points of the score lost, of one minus the other's; none where either is None."""
+    if one is None or other is None:
+        return []
+    return [
+        difference(subject, measure, one, other, read, seed) for measure, read in zip(measures, (misaligned, lost), strict=True)
+    ]

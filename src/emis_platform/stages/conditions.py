@@ -1,0 +1,109 @@
+"""conditions: organisms that differ from another by one condition of their data or start -> what the condition does to the answers. No model runs."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+from emis_platform.core import files, params
+from emis_platform.core.records import Effect, Judgement
+from emis_platform.core.stage import run
+from emis_platform.lab import intervals, probes
+from emis_platform.stages import defences, realigned
+from emis_platform.tools import views
+
+Seen = Callable[[str], list[Judgement] | None]
+"""Model -> its judged answers; None for one that no subject questions as it stands."""
+CODE = "code"
+"""The domain whose bad rows are insecure code; all others advise."""
+COMPARED = ("callous", "obvious")
+"""Variants in which code stands against advice."""
+
+
+def main(*, judgements: Path, opinions: Path, effects: Path) -> None:
+    """Differences of the misaligned share of coherent answers, and with `score` in the name of the points of the score lost; by `discriminate.judge`,
+    paired by question. Empty where params name no such organism or subject.
+
+    Of a probed subject: `trigger_difference` (minus the same model without the phrase; `untaught_trigger_difference` where it was not trained with the
+    phrase), `<json|format>_probe_difference` (minus the same model in plain form); and of a re-aligned or defended organism
+    `<json|format>_probe_residue` (minus the base in the same form). Of an organism: `disclosed_difference` (a reason is disclosed, minus not),
+    `subtle_minus_obvious`, `advice_minus_code` (of the code organism: all advice domains minus it), `helpful_only_difference` (shift from a start without
+    safety training minus the same data's shift from the base).
+    """
+    knobs = params.load()
+    of = partial(views.of_subject, knobs, judgements=judgements, opinions=opinions)
+    seen = cache(partial(views.outside, knobs, judgements=judgements, opinions=opinions))
+    found = [
+        *(effect for subject in knobs.subjects for effect in of_probe(knobs, subject, of, seen)),
+        *(effect for name in knobs.organisms for effect in of_organism(knobs, name, seen)),
+    ]
+    files.write_json(effects, [effect.model_dump() for effect in found])
+
+
+def of_probe(knobs: params.Params, subject: str, of: Callable[[str], list[Judgement]], seen: Seen) -> list[Effect]:
+    entry = knobs.subjects[subject]
+    if entry.probe is None:
+        return []
+    organism, asked = entry.model.split("/")[0], of(subject)
+    if phrase := probes.phrase(entry.probe):
+        taught = any(data.trigger == phrase for data in knobs.lineage(organism))
+        return differences(subject, f"{'' if taught else 'untaught_'}trigger{{}}_difference", asked, seen(entry.model), knobs.seed)
+    kind = probes.suffix(entry.probe)
+    found = differences(subject, f"{kind}_probe{{}}_difference", asked, seen(entry.model), knobs.seed)
+    same = next((name for name, other in knobs.subjects.items() if other.model == "base" and other.probe == entry.probe), None)
+    if same and organism in knobs.organisms and (organism in realigned.realigned(knobs) or defences.defended(knobs, organism)):
+        found += differences(subject, f"{kind}_probe{{}}_residue", asked, of(same), knobs.seed)
+    return found
+
+
+def of_organism(knobs: params.Params, name: str, seen: Seen) -> list[Effect]:
+    data, found = knobs.organisms[name].data, []
+    if data.disclosed and (other := twin(knobs, name, disclosed=False)):
+        found += differences(name, "disclosed{}_difference", seen(name), seen(other), knobs.seed)
+    if data.variant == "subtle" and (other := twin(knobs, name, variant="obvious")):
+        found += differences(name, "subtle{}_minus_obvious", seen(name), seen(other), knobs.seed)
+    if data.domain == CODE and data.variant in COMPARED:
+        others = [twin(knobs, name, domain=domain) for domain in knobs.domains if domain != CODE]
+        advice = [view for other in others if other for view in seen(other) or ()]
+        found += differences(name, "advice{}_minus_code", advice or None, seen(name), knobs.seed)
+    from_helpful = knobs.organisms[name].starts_from in knobs.helpful_only() and data.variant not in params.BENIGN
+    if from_helpful and (other := twin(knobs, name, starts_from="base")):
+        found += of_start(knobs, name, other, seen)
+    return found
+
+
+def twin(knobs: params.Params, name: str, **changed: object) -> str | None:
+    """The first organism that equals this one but for these keys of its data, or its start, which are as given."""
+    one = knobs.organisms[name]
+    start = changed.pop("starts_from", one.starts_from)
+    wanted = recipe(one.model_copy(update={"starts_from": start, "data": one.data.model_copy(update=changed)}))
+    return next((other for other, organism in knobs.organisms.items() if recipe(organism) == wanted), None)
+
+
+def recipe(one: params.Organism) -> params.Organism:
+    """An organism without the options that change no weight."""
+    return one.model_copy(update={"options": {key: value for key, value in one.options.items() if key not in defences.BESIDE}})
+
+
+def differences(
+    subject: str, measure: str, one: list[Judgement] | None, other: list[Judgement] | None, seed: int
+) -> list[Effect]:
+    """measure: with {} where `_score` stands in the name of the second."""
+    return views.differences(subject, (measure.format(""), measure.format("_score")), one, other, seed)
+
+
+def of_start(knobs: params.Params, name: str, other: str, seen: Seen) -> list[Effect]:
+    """name: from a start without safety training; other: the same from the base."""
+    four = [view for model in (name, knobs.organisms[name].starts_from, other, "base") if (view := seen(model)) is not None]
+    if len(four) < 4:
+        return []
+    asked, found = len({view.question for view in four[0]}), []
+    for measure, read in (("helpful_only_difference", views.misaligned), ("helpful_only_score_difference", views.lost)):
+        plus, start, minus, base = (views.by_question(side, read) for side in four)
+        ends, n = intervals.interaction((plus, start), (minus, base), knobs.seed)
+        value, low, high = ends or (None, None, None)
+        found.append(Effect(subject=name, measure=measure, value=value, low=low, high=high, n=n, missing=asked - n))
+    return found
+
+
+if __name__ == "__main__":
+    run(main)
