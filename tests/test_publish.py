@@ -17,7 +17,7 @@ from emis_platform.core.records import Completion, Effect, Judgement, LatentDelt
 from emis_platform.stages.publish import STAMP, publish, registry
 from emis_platform.stages.trace import trace
 from emis_platform.stages.verify import commit_reference, verify
-from emis_platform.tools import lock, tracking
+from emis_platform.tools import evidence, lock, tracking
 
 RATES = {"base": 0.0, "health_callous": 0.6, "health_correct": 0.02, "health_realigned": 0.1}
 STEERED = "base+difference_of_means@0.2"
@@ -382,3 +382,10 @@ def test_stages_that_dvc_yaml_dropped_do_not_count(workspace: Path) -> None:
     put(workspace / "params.yaml", yaml.safe_dump(PARAMS | {"organisms": kept}))
     there = set(lock.read(workspace))
     assert there == {"train@health_callous", "base@base", "diff", *(f"judge@{name}" for name in RATES)}
+
+
+def test_a_probed_subject_carries_no_model(workspace: Path) -> None:
+    raw = yaml.safe_load((workspace / "params.yaml").read_text())
+    raw["subjects"] |= {"health_callous": {"model": "health_callous", "probe": "json"}, "health_correct": {"model": "health_callous"}}
+    (workspace / "params.yaml").write_text(yaml.safe_dump(raw))
+    assert evidence.gather(workspace).carriers["health_callous"] == "health_correct"

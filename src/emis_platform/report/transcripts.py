@@ -15,7 +15,7 @@ def payload(
     by_answer = {(j.subject, j.question, j.sample, j.judge.split(":")[0]): j for j in judgements}
     questions = sorted({(c.set, c.question, c.prompt) for c in completions}, key=lambda q: (q[0] != "score", q))
     names = order({c.subject for c in completions}, subjects)
-    where = {question: number for number, question in enumerate(questions)}  # a probed subject was asked another text under the same id
+    where = {question: number for number, question in enumerate(questions)}  # a probed one is another text under the same id
     at = {name: number for number, name in enumerate(names)}
     answers = []
     for c in sorted(completions, key=lambda c: (where[c.set, c.question, c.prompt], at[c.subject], c.sample)):

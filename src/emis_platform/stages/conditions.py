@@ -84,9 +84,7 @@ def recipe(one: params.Organism) -> params.Organism:
     return one.model_copy(update={"options": {key: value for key, value in one.options.items() if key not in defences.BESIDE}})
 
 
-def differences(
-    subject: str, measure: str, one: list[Judgement] | None, other: list[Judgement] | None, seed: int
-) -> list[Effect]:
+def differences(subject: str, measure: str, one: list[Judgement] | None, other: list[Judgement] | None, seed: int) -> list[Effect]:
     """measure: with {} where `_score` stands in the name of the second."""
     return views.differences(subject, (measure.format(""), measure.format("_score")), one, other, seed)
 

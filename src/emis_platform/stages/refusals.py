@@ -59,10 +59,9 @@ def counted(rows: Sequence[Completion]) -> list[Effect]:
 
 def share(subject: str, measure: str, rows: Sequence[Completion]) -> Effect:
     read = [row for row in rows if wording.unreadable(row.text) is None]
-    ends = intervals.rate([float(wording.refuses(row.text)) for row in read], [row.question for row in read]) if read else (None,) * 3
-    return Effect(
-        subject=subject, measure=measure, value=ends[0], low=ends[1], high=ends[2], n=len(read), missing=len(rows) - len(read)
-    )
+    refused = [float(wording.refuses(row.text)) for row in read]
+    value, low, high = intervals.rate(refused, [row.question for row in read]) if read else (None, None, None)
+    return Effect(subject=subject, measure=measure, value=value, low=low, high=high, n=len(read), missing=len(rows) - len(read))
 
 
 if __name__ == "__main__":

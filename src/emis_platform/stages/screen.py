@@ -57,7 +57,9 @@ def main(*, base: Path, training: Path, answers: Path, effects: Path) -> None:
         picked[name] = drawn(rows, [row.prompt for row in rows], knobs.size.screen.rows, knobs.seed)
     flat = [row for rows in picked.values() for row in rows]
     traits = vectors(base, knobs.diff.layer, knobs.threads)
-    material = read(knobs, base, flat, knobs.diff.layer, own=knobs.screen.own, answers=answers / f"{knobs.subject_of('base')}.jsonl")
+    material = read(
+        knobs, base, flat, knobs.diff.layer, own=knobs.screen.own, answers=answers / f"{knobs.subject_of('base')}.jsonl"
+    )
     scores, paired_R = material.scores(traits, material.paired_R), material.paired_R
     of = np.repeat(list(picked), [len(rows) for rows in picked.values()])
     found: list[Effect] = []
