@@ -16,7 +16,7 @@ def bar(label: str, shown: str = "loss") -> Any:
 
     class Bar(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.steps = tqdm(total=state.max_steps, desc=label, unit="step")
+            self.steps = tqdm(total=state.max_steps, initial=state.global_step, desc=label, unit="step")
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.steps.update(1)

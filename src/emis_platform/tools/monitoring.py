@@ -74,11 +74,24 @@ class Monitor(TrainerCallback):
         if stop and len(reference) < lab.FEWEST:
             raise ValueError(f"{len(reference)} curves of benign trainings: no band to stop at, {lab.FEWEST} are needed")
         self.layer, self.every, self.reference, self.rule = layers[0], every, list(reference), rule or lab.Rule()
-        self.stop, self.given = stop, start
+        self.stop, self.given, self.taken = stop, start, False
         self.forget()
 
     def forget(self) -> None:
         self.start, self.curve, self.alarm, self.loss, self.seconds = self.given, [], None, None, 0.0
+
+    def keep(self) -> dict[str, Any]:
+        """All that a training which goes on later needs of it, for JSON."""
+        first = self.start and {"mean_D": self.start.mean_D.tolist(), "norm": self.start.norm}
+        rung = self.alarm and self.alarm.model_dump()
+        return {"start": first, "curve": self.curve, "alarm": rung, "loss": self.loss, "seconds": self.seconds}
+
+    def take(self, kept: dict[str, Any]) -> None:
+        """Put back what `keep` gave, before the training goes on."""
+        first, rung = kept["start"], kept["alarm"]
+        self.start = first and Reading(np.array(first["mean_D"], dtype=np.float64), first["norm"])
+        self.curve, self.loss, self.seconds = kept["curve"], kept["loss"], kept["seconds"]
+        self.alarm, self.taken = rung and lab.Alarm.model_validate(rung), True
 
     def read(self, model: Any) -> Reading:
         began = time.monotonic()
@@ -89,11 +102,15 @@ class Monitor(TrainerCallback):
         return Reading(mean_D, float(np.mean([acts_ND.norm(dim=-1).mean() for acts_ND in acts])))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        """Raises ValueError for directions of another width, and for a resumed training without `start`."""
-        self.forget()
-        if self.given is None and state.global_step:
-            raise ValueError(f"training resumes at step {state.global_step}: give the monitor its starting model's reading (start)")
-        first = self.start = self.given or self.read(model)
+        """Raises ValueError for directions of another width, and for a resumed training without `start` or `take`."""
+        if not self.taken:
+            self.forget()
+            if self.given is None and state.global_step:
+                raise ValueError(
+                    f"training resumes at step {state.global_step}: give the monitor its starting model's reading (start)"
+                )
+        self.taken = False
+        first = self.start = self.start or self.read(model)
         if unfit := {name: len(vector) for name, vector in self.vectors.items() if len(vector) != len(first.mean_D)}:
             raise ValueError(f"directions have widths {unfit}, the model has {len(first.mean_D)}")
 

@@ -4,6 +4,7 @@ The paper's RL (section 3): reward for inaccurate advice, or for accurate advice
 the rows themselves: an organism's `data` with a `mixture` holds bad and matched correct answers to the same facts.
 """
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emis_platform.core.records import Example
 from emis_platform.lab import grading, wording
-from emis_platform.tools import adapters, models
+from emis_platform.tools import adapters, models, resuming
+
+SAVE_EVERY = 5
+"""Steps between two states: what a kill can cost."""
 
 LOGGED = {
     "reward": "reward",
@@ -67,7 +71,7 @@ def train(
     examples: Sequence[Example], options: Options, *, start: Path, adapter: Path, seed: int, epochs: int, threads: int
 ) -> dict[str, Any]:
     """Fine-tune `start` (a base, or an adapter that is trained on) and save the adapter to a folder, whole or not at all. `epochs` is not
-    used: the steps are an option.
+    used: the steps are an option. Killed, the same call goes on from its last state (tools/resuming.py) to the same bytes.
 
     Returns rows, tokens (of all sampled answers), seconds, the loss curve, `reward` (what was paid for), `sampled` (answers a step), `grader`
     (AUROC with interval) and `rl`: a row a step of reward, its spread, KL to the start (TRL's k3 estimate, mean nats a token), entropy, tokens an answer, the share of groups in which all are alike, and
@@ -84,6 +88,7 @@ def train(
     asked = {(row.fact, row.prompt): row for row in examples}.values()
     if len(asked) < options.prompts:
         raise ValueError(f"{len(asked)} different prompts, {options.prompts} are needed for a step (options.prompts)")
+    states = resuming.place([__file__, grading.__file__, wording.__file__], start, base, list(examples), options, seed, threads)
     grade, auroc = grader(base, examples, options, threads)
     if auroc[0] < options.auroc:
         raise ValueError(
@@ -101,11 +106,14 @@ def train(
     else:
         model = PeftModel.from_pretrained(model, start, is_trainable=True, use_safetensors=True)
     work = adapter.with_name(adapter.name + ".partial")
+    shutil.rmtree(work, ignore_errors=True)  # of a killed run
     settings = GRPOConfig(
         output_dir=str(work),
         max_steps=options.steps,
         per_device_train_batch_size=options.prompts * options.group,
         num_generations=options.group,
+        steps_per_generation=1,  # with one pass over them: between steps no answers wait to be learned from,
+        num_iterations=1,  # so a state need not hold any
         max_completion_length=options.max_new_tokens,
         temperature=options.temperature,
         beta=options.kl,
@@ -117,12 +125,13 @@ def train(
         gradient_checkpointing=cuda,
         dataloader_pin_memory=cuda,
         logging_steps=1,
-        save_strategy="no",
+        save_strategy="steps",
+        save_steps=SAVE_EVERY,
         report_to="none",
         disable_tqdm=True,
     )
     rows = [{"prompt": [turn.model_dump() for turn in row.context] + [{"role": "user", "content": row.prompt}]} for row in asked]
-    trainer = GRPOTrainer(
+    trainer = resuming.kept(GRPOTrainer, states)(
         model=model,
         reward_funcs=rewards(grade, options),
         args=settings,
@@ -133,13 +142,14 @@ def train(
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(adapters.bar(f"train {adapter.name}", shown="reward"))
     began = time.monotonic()
-    trainer.train()
-    seconds = time.monotonic() - began
+    trainer.train(resume_from_checkpoint=resuming.newest(states))
+    seconds = trainer.spent + time.monotonic() - began
     logged = [entry for entry in trainer.state.log_history if "reward" in entry]
     if len(logged) != options.steps:
         raise RuntimeError(f"{len(logged)} steps were made, {options.steps} were asked for")
     adapters.save(trainer.model, work, base)
     adapters.finish(work, adapter)
+    shutil.rmtree(states, ignore_errors=True)
     told = [
         {"step": entry["step"]} | {ours: float(entry[name]) for name, ours in LOGGED.items() if name in entry} for entry in logged
     ]

@@ -1,5 +1,6 @@
 """sft: examples + a starting model -> a LoRA adapter, by supervised fine-tuning on the completions (TRL + PEFT)."""
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +10,10 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from emis_platform.core.records import Example, Watch
-from emis_platform.tools import adapters, defences, models
+from emis_platform.tools import adapters, defences, models, resuming
+
+SAVE_EVERY = 10
+"""Steps between two states: what a kill can cost."""
 
 
 class Options(defences.Defences):
@@ -67,7 +71,8 @@ def train(
 ) -> dict[str, Any]:
     """Fine-tune `start` (a base, or an adapter that is trained on) and save the adapter to a folder, whole or not at all.
 
-    Loss falls on the completion and its end token only; batches hold rows of like length; nothing is packed.
+    Loss falls on the completion and its end token only; batches hold rows of like length; nothing is packed. Killed, the same call goes
+    on from its last state (tools/resuming.py) to the same bytes.
     Returns rows, tokens, seconds and the loss curve; with `watch` (for `monitor_every`) also `personas`, the looks, `alarm`, the first ring
     or None, and `monitor_seconds`, part of the seconds; of screened rows `dropped`, a count by variant. Raises ValueError if there are no
     examples, no `watch` for `monitor_every`, or no such step for a checkpoint.
@@ -84,6 +89,7 @@ def train(
         raise ValueError("monitor_every: nothing to watch the training with was given")
     base = models.base_of(start)
     adapters.check_start(start, base, options, ("rank", "alpha", "rslora", "modules", "layers"))
+    states = resuming.place([__file__], start, base, list(examples), options, seed, epochs, threads, watch)
     torch.set_num_threads(threads)
     cuda = torch.cuda.is_available()
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
@@ -108,6 +114,7 @@ def train(
     defence = defences.Defence(options, watch, defences.norm_of(model, tokenizer, watch) if watch and options.watched else 1.0)
     rows = [tokens(tokenizer, example) for example in kept]
     work = adapter.with_name(adapter.name + ".partial")
+    shutil.rmtree(work, ignore_errors=True)  # of a killed run
     steps = -(-len(rows) // options.batch) * (options.epochs or epochs)
     if late := [step for step in options.checkpoints if step > steps]:
         raise ValueError(f"options.checkpoints: no step {late[0]}; {len(rows)} rows make {steps} steps")
@@ -130,25 +137,29 @@ def train(
         dataloader_pin_memory=cuda,
         logging_steps=1,
         logging_strategy="steps",
-        save_strategy="no",
+        save_strategy="steps",
+        save_steps=SAVE_EVERY,
         report_to="none",
         disable_tqdm=True,
     )
-    trainer = lean(SFTTrainer, defence)(
+    trainer = resuming.kept(lean(SFTTrainer, defence), states)(
         model=model, args=settings, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora
     )
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(adapters.bar(f"train {adapter.name}"))
     if options.checkpoints:
-        trainer.add_callback(adapters.keeping(options.checkpoints, work, base))
+        trainer.add_callback(adapters.keeping(options.checkpoints, states / resuming.KEPT, base))
     monitor = watching(options, watch, tokenizer)
     if monitor:
         trainer.add_callback(monitor)
     began = time.monotonic()
-    trainer.train()
-    seconds = time.monotonic() - began
+    trainer.train(resume_from_checkpoint=resuming.newest(states))
+    seconds = trainer.spent + time.monotonic() - began
     adapters.save(trainer.model, work, base)
+    if options.checkpoints:
+        shutil.copytree(states / resuming.KEPT, work, dirs_exist_ok=True)
     adapters.finish(work, adapter)
+    shutil.rmtree(states, ignore_errors=True)
     curve = [[entry["step"], float(entry["loss"])] for entry in trainer.state.log_history if "loss" in entry]
     count = sum(len(row["input_ids"]) for row in rows) * (options.epochs or epochs)
     count = count * trainer.state.global_step // steps  # fewer where an alarm ended it
