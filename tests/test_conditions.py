@@ -101,7 +101,7 @@ def test_a_probed_subject_stands_for_no_model(knobs):
 
 @pytest.mark.parametrize("probe", ["yaml", "trigger", "trigger: "])
 def test_an_unknown_probe_stops_at_load(knobs, probe):
-    with pytest.raises(ValueError, match=r"subjects.odd.probe: no probe .*; there is: json, format, trigger:PHRASE"):
+    with pytest.raises(ValueError, match=r"subjects.odd.probe: String should match pattern"):
         knobs(probed={"odd": ("base", probe)})
 
 

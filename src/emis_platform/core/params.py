@@ -111,7 +111,7 @@ class Organism(Knobs):
 class Subject(Knobs):
     model: str
     """`base`, an organism, or `<organism>/<step>`: one of the checkpoints that its trainer's options ask for."""
-    probe: str | None = None
+    probe: str | None = Field(None, pattern=r"^(json|format|trigger:.*\S.*)$")
     """One of FORMS in lab/probes.py: all its questions are asked in that form, under their own ids. None: as they stand."""
 
 
@@ -382,8 +382,6 @@ class Params(Knobs):
         kept = [f"{name}/{step}" for name, organism in self.organisms.items() for step in organism.options.get("checkpoints") or ()]
         for name, subject in self.subjects.items():
             one_of(f"subjects.{name}.model", subject.model, (*models, *kept))
-            if subject.probe is not None:
-                check_probe(f"subjects.{name}.probe", subject.probe)
         layers = shelf.load("bases", self.bases["base"].kind).layers(self.bases["base"])
         if layers is not None and self.diff.layer >= layers:
             raise ValueError(f"diff.layer: {self.diff.layer}, the {self.bases['base'].kind} base has layers 0 to {layers - 1}")
@@ -506,13 +504,6 @@ def check_options(where: str, floor: str, name: str, options: dict[str, Any]) ->
         shelf.load(floor, name).Options.model_validate(options)
     except ValidationError as error:
         raise ValueError(f"{where}.options: {explain(error.errors()[0])}") from None
-
-
-def check_probe(where: str, probe: str) -> None:
-    try:
-        shelf.load("lab", "probes").suffix(probe)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
