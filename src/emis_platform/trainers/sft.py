@@ -214,7 +214,7 @@ def lean(trainer: type, defence: defences.Defence = defences.NONE) -> type:
                 ).last_hidden_state
             labels = inputs["labels"][:, 1:]
             wanted = labels != -100
-            logits = inner.get_output_embeddings()(hidden[:, :-1][wanted]).float()
+            logits = models.head(inner, hidden[:, :-1][wanted]).float()
             total = cross_entropy(logits, labels[wanted], reduction="sum")
             loss = total / (wanted.sum() if num_items_in_batch is None else num_items_in_batch)
             return loss + defence.cost(inner, inputs, hidden, seen)
