@@ -208,7 +208,7 @@ def lean(trainer: type, defence: defences.Defence = defences.NONE) -> type:
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             inner = self.accelerator.unwrap_model(model)
-            with defence.watching(inner) as seen:
+            with self.accelerator.autocast(), defence.watching(inner) as seen:  # the decoder is called past the forward that accelerate wraps
                 hidden = models.decoder(inner)(
                     input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
                 ).last_hidden_state
