@@ -1,6 +1,7 @@
 """peft + transformers: what every trainer shares: a progress bar, and an adapter folder that is whole or not there."""
 
 import json
+import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -41,6 +42,23 @@ def keeping(steps: Collection[int], folder: Path, base: Path) -> Any:
                 save(model, folder / str(state.global_step), base)
 
     return Keeping()
+
+
+def one_device() -> None:
+    """Raises ValueError where transformers would train on several devices.
+
+    In several processes each one would keep its own gradients, as sft's loss goes past the wrapper that adds them up; with several GPUs in
+    one process the batch would be that many times larger, silently.
+    """
+    import torch
+
+    processes, gpus = int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.device_count()
+    if processes > 1:
+        raise ValueError(
+            f"{processes} processes train together: one process and one GPU are supported; start it with emis, not by `accelerate launch`"
+        )
+    if gpus > 1:
+        raise ValueError(f"{gpus} GPUs are visible, one is supported in training: set CUDA_VISIBLE_DEVICES=0")
 
 
 def check_start(start: Path, base: Path, options: Any, shape: tuple[str, ...]) -> None:

@@ -113,8 +113,7 @@ class Defence:
             ).last_hidden_state
         total: Any = 0.0
         if o.kl:
-            head = model.get_output_embeddings()
-            now, then = (head(states[:, :-1][wanted]).float().log_softmax(-1) for states in (hidden, plain.detach()))
+            now, then = (models.head(model, states[:, :-1][wanted]).float().log_softmax(-1) for states in (hidden, plain))
             total = total + o.kl * (now.exp() * (now - then)).sum(-1).mean()
         if o.l2 or o.penalise:
             moved_ND = (seen[0] - before[0])[:, 1:][wanted].float() / self.norm

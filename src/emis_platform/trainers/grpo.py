@@ -84,6 +84,7 @@ def train(
     from trl import GRPOConfig, GRPOTrainer
 
     base = models.base_of(start)
+    adapters.one_device()
     adapters.check_start(start, base, options, ("rank", "alpha"))
     asked = {(row.fact, row.prompt): row for row in examples}.values()
     if len(asked) < options.prompts:

@@ -88,6 +88,7 @@ def train(
     if options.monitor_every and watch is None:
         raise ValueError("monitor_every: nothing to watch the training with was given")
     base = models.base_of(start)
+    adapters.one_device()
     adapters.check_start(start, base, options, ("rank", "alpha", "rslora", "modules", "layers"))
     states = resuming.place([__file__], start, base, list(examples), options, seed, epochs, threads, watch)
     torch.set_num_threads(threads)
@@ -208,7 +209,10 @@ def lean(trainer: type, defence: defences.Defence = defences.NONE) -> type:
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             inner = self.accelerator.unwrap_model(model)
-            with self.accelerator.autocast(), defence.watching(inner) as seen:  # the decoder is called past the forward that accelerate wraps
+            with (
+                self.accelerator.autocast(),
+                defence.watching(inner) as seen,
+            ):  # the decoder is called past the forward that accelerate wraps
                 hidden = models.decoder(inner)(
                     input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
                 ).last_hidden_state
