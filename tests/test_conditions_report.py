@@ -4,7 +4,7 @@ import re
 
 from test_report_mechanism import CLAIM, effect, study
 
-from emis_platform.report import conditions, page
+from emis_platform.report import conditions, contrasts, page
 from emis_platform.report.claims import judge
 from emis_platform.report.evidence import Evidence
 from emis_platform.report.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_RUN, SUPPORTED
@@ -101,3 +101,23 @@ def test_the_curve_is_judged_at_the_papers_number_of_samples_only():
     row = judge(CLAIM["40"], Evidence(effects=tuple(rows)))
     judged = {part.label: part.verdict for part in row.parts if part.verdict}
     assert judged["late: realigned_left after 120 samples"] == SUPPORTED and not any("40 samples" in label for label in judged)
+
+
+def test_the_onset_is_where_the_curve_leaves_share_0_for_good():
+    rates = {0.0: 0.0, 0.1: 0.3, 0.25: 0.02, 0.5: 0.2, 1.0: 0.4}
+    rows = [effect(f"o{share}", "mixture_share", share) for share in rates] + [
+        effect(f"o{share}", "mixture_misaligned", rate) for share, rate in rates.items()
+    ]
+    rows += [effect(f"o{share}", "mixture_persona", share / 10, 0.004) for share in rates]
+    told = {part.label.split(": ")[1]: part for part in contrasts.onsets(Evidence(effects=tuple(rows)))}
+    assert (told["misaligned"].value, told["persona"].value, told["misaligned"].n, told["misaligned"].verdict) == (
+        0.5,
+        0.1,
+        100,
+        None,
+    )
+    flat = [row for row in rows if row.measure == "mixture_share"] + [
+        effect(f"o{share}", "mixture_misaligned", 0.1) for share in rates
+    ]
+    assert contrasts.onsets(Evidence(effects=tuple(flat)))[0].value is None
+    assert contrasts.onsets(Evidence()) == []

@@ -306,8 +306,8 @@ CLAIMS = {
             "39",
             "Early warning",
             "latent rises at 5 % bad data, score still 0",
-            "Lead over the score above 0 beyond seed noise.",
-            needs("*", "early_warning_lead", at_least(0.0)),
+            "Lead of the persona's half-way share over the score's above 0. The smallest shares that each reading tells from no bad rows stand beside it.",
+            both(needs("*", "early_warning_lead", at_least(0.0)), c.onsets),
         ),
         Claim(
             "40",

@@ -220,13 +220,14 @@ def benign_arms(e: Evidence) -> list[Part]:
     return parts or [Part("benign arms − base")]
 
 
-def unpaired(label: str, one: Effect, other: Effect, rule: Rule) -> Part:
+def unpaired(label: str, one: Effect, other: Effect, rule: Rule | None) -> Part:
     """Difference of two rates by their own intervals (Newcombe 1998, method 10): wider than a paired one, where both met the same questions."""
     if None in (one.value, one.low, one.high, other.value, other.low, other.high):
         return Part(label, n=one.n + other.n, missing=one.missing + other.missing, seeds=1, verdict=INCONCLUSIVE, unit="points")
     (a, a_low, a_high), (b, b_low, b_high) = ((float(x.value), float(x.low), float(x.high)) for x in (one, other))  # type: ignore[arg-type]
     low, high = a - b - math.hypot(a - a_low, b_high - b), a - b + math.hypot(a_high - a, b - b_low)
-    return Part(label, a - b, low, high, one.n + other.n, one.missing + other.missing, 1, decide(rule, low, high), "points")
+    verdict = decide(rule, low, high) if rule else None
+    return Part(label, a - b, low, high, one.n + other.n, one.missing + other.missing, 1, verdict, "points")
 
 
 def realigned(e: Evidence) -> list[Part]:
@@ -256,6 +257,24 @@ def by_source(e: Evidence, *patterns: str) -> dict[str, dict[tuple[str, str], Ef
         if fits(x):
             found.setdefault(f"study {study}, ", {})[x.subject, x.measure] = x
     return found
+
+
+def onsets(e: Evidence) -> list[Part]:
+    """Of each reading of a mixture curve the smallest share from which on it lies above share 0 with the whole interval of the difference."""
+    parts = []
+    for source, effects in by_source(e, "mixture_*").items():
+        shares = {s: x.value for (s, measure), x in effects.items() if measure == "mixture_share" and x.value is not None}
+        for reading in ("misaligned", "score_lost", "persona"):
+            curve = sorted((shares[s], x) for (s, measure), x in effects.items() if measure == f"mixture_{reading}" and s in shares)
+            if len(curve) < 2 or curve[0][0] != 0:
+                continue
+            apart = [(share, unpaired("", x, curve[0][1], None).low) for share, x in curve[1:]]
+            below = max((share for share, low in apart if low is None or low <= 0), default=0.0)
+            first = next((share for share, _ in apart if share > below), None)
+            n, gone = sum(x.n for _, x in curve), sum(x.missing for _, x in curve)
+            label = f"{source}smallest share of bad rows that shows it: {reading.replace('_', ' ')}"
+            parts.append(Part(label, first, None, None, n, gone, 1, None))
+    return parts
 
 
 def realigned_curve(e: Evidence) -> list[Part]:
