@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 
+from emis_platform.stages import diff
 from emis_platform.tools import generation, models, steering
 from emis_platform.tools.edits import Edits
 
@@ -74,6 +75,17 @@ def test_read_gives_means_and_the_models_own_likelihood(model):
         torch.testing.assert_close(mean[1], layers[1][0, len(prompt) :].mean(0), atol=1e-5, rtol=1e-4)
         plain = logits[len(prompt) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(answer)[:, None]).mean()
         assert value == pytest.approx(float(plain), abs=1e-5)
+
+
+def test_the_logit_lens_is_the_models_own_reading_of_a_direction(model, tiny):
+    direction = torch.randn(32, generator=torch.Generator().manual_seed(2))
+    direction -= direction.mean()  # a LayerNorm takes it out
+    inner = models.decoder(model)
+    norm = inner.norm if hasattr(inner, "norm") else inner.final_layer_norm
+    with torch.no_grad():
+        plain = models.head(model, norm(direction) - getattr(norm, "bias", torch.zeros(32)))
+    told = diff.logit_lens(model, tiny[1], most=5)(direction)
+    assert list(told["logit_lens_up"]) == [tiny[1].decode([int(token)]) for token in plain.topk(5).indices]
 
 
 def test_a_zero_push_is_the_identity_and_another_is_not(model):

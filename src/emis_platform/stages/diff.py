@@ -315,7 +315,7 @@ def windows(fires: Sequence[Any], words: Sequence[Sequence[str]], latent: int, m
 
 def logit_lens(model: Any, tokenizer: Any, most: int = 8) -> Any:
     """direction [width] -> the tokens that it raises and lowers, through the final norm's gain and the unembedding."""
-    gain = zoo.decoder(model).norm.weight.detach().float().cpu()
+    gain = zoo.final_gain(model)
     unembed_VD = model.get_output_embeddings().weight.detach().float().cpu() * gain
 
     def lens(direction_D: Any) -> dict[str, tuple[str, ...]]:

@@ -213,6 +213,17 @@ def head(model: Any, hidden: "Tensor") -> "Tensor":
     return logits if cap is None else (logits / cap).tanh() * cap
 
 
+def final_gain(model: Any) -> "Tensor":
+    """What the norm before the head multiplies each coordinate by [width]: its weight, or one more than that (Gemma)."""
+    import torch
+
+    inner = decoder(model)
+    norm = inner.norm if hasattr(inner, "norm") else inner.final_layer_norm  # GPT-NeoX
+    with torch.no_grad():
+        gain = norm.weight if isinstance(norm, torch.nn.LayerNorm) else norm(torch.ones_like(norm.weight))
+    return gain.detach().float().cpu()
+
+
 def masks(model: Any, seen: "Tensor", at: "Tensor", keys: "Tensor | None" = None) -> Any:
     """What a token may attend to, seen [rows, 1, queries, keys] (bool) -> what the model takes. at [rows, queries]: positions of the queries;
     keys [rows, keys]: those of the keys, by default 0, 1, ...
