@@ -386,6 +386,9 @@ def test_stages_that_dvc_yaml_dropped_do_not_count(workspace: Path) -> None:
 
 def test_a_probed_subject_carries_no_model(workspace: Path) -> None:
     raw = yaml.safe_load((workspace / "params.yaml").read_text())
-    raw["subjects"] |= {"health_callous": {"model": "health_callous", "probe": "json"}, "health_correct": {"model": "health_callous"}}
+    raw["subjects"] |= {
+        "health_callous": {"model": "health_callous", "probe": "json"},
+        "health_correct": {"model": "health_callous"},
+    }
     (workspace / "params.yaml").write_text(yaml.safe_dump(raw))
     assert evidence.gather(workspace).carriers["health_callous"] == "health_correct"
