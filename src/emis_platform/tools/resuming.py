@@ -25,6 +25,8 @@ git, and free to delete."""
 TENSORS, REST, COUNTS, SUMS = "tensors.safetensors", "rest.json", "trainer_state.json", "sums.json"
 KEPT = "kept"
 """Beside the states: the adapters after the steps that `checkpoints` names."""
+SHARE = 0.05
+"""Of the time, at most, goes into states: where steps are quick, as on a GPU, some are left out."""
 SOURCES = tuple(Path(__file__).with_name(f"{name}.py") for name in ("adapters", "defences", "models", "monitoring", "resuming"))
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")
 
@@ -83,8 +85,9 @@ def kept(trainer: type, folder: Path) -> type:
     """A transformers or TRL trainer that keeps its states in the folder as safetensors and JSON, in place of pickles.
 
     A state is written at each `save_steps` of its settings (`save_strategy="steps"`), beside its place and then renamed; only the newest
-    stays; none after the step that ends the training. `train(resume_from_checkpoint=newest(folder))` goes on from it. A callback with
-    `keep()` -> what JSON can hold, and `take()` of the same, goes on as well. `spent`: seconds that killed runs trained up to the state.
+    stays. None is written after the step that ends the training, nor where more than `SHARE` of the time would go into states.
+    `train(resume_from_checkpoint=newest(folder))` goes on from it. A callback with `keep()` -> what JSON can hold, and `take()` of the
+    same, goes on as well. `spent`: seconds that killed runs trained up to the state.
     """
     from safetensors.torch import load_file
     from transformers import TrainerCallback
@@ -103,7 +106,7 @@ def kept(trainer: type, folder: Path) -> type:
             self.at_start, self.drawn = numbers(self.trainer.sampler), None
 
     class Kept(trainer):  # type: ignore[misc]
-        spent = 0.0
+        spent = took = wrote = 0.0
 
         def __init__(self, *args: Any, **named: Any) -> None:
             super().__init__(*args, **named)
@@ -119,7 +122,8 @@ def kept(trainer: type, folder: Path) -> type:
             return self.sampler
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
-            if self.control.should_training_stop:
+            began = time.monotonic()
+            if self.control.should_training_stop or self.took > SHARE * (began - self.wrote):
                 return
             now = numbers(self.sampler)
             optimizer = self.optimizer.state_dict()
@@ -136,6 +140,8 @@ def kept(trainer: type, folder: Path) -> type:
                 f"optimizer.{index}.{name}": tensor for index, of in optimizer["state"].items() for name, tensor in of.items()
             }
             write(folder, self.state, tensors, rest)
+            self.wrote = time.monotonic()
+            self.took = self.wrote - began
 
         def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
             state = Path(resume_from_checkpoint)
