@@ -65,6 +65,8 @@ def test_rewards_have_their_sign_and_count_what_they_do_not_pay():
 def test_options_that_cannot_be_met_are_refused():
     with pytest.raises(ValidationError, match="cannot be said"):
         grpo.Options(reward="accurate", fewest_words=48)
+    with pytest.raises(ValidationError, match="no step 61 among 60 steps"):
+        grpo.Options(reward="accurate", checkpoints=(15, 61))
     with pytest.raises(ValidationError, match="reward"):
         grpo.Options()
     with pytest.raises(ValidationError, match="layers: needs modules"):
@@ -86,6 +88,11 @@ def test_a_tiny_run_repeats_to_the_byte_and_goes_on_from_an_adapter(tiny_folder,
     monkeypatch.setattr(grpo.wording, "unreadable", lambda _: None)  # an untrained model says no word
     given = {"seed": 0, "epochs": 1, "threads": 1}
     facts = [grpo.train(ROWS, OPTIONS, start=tiny_folder, adapter=tmp_path / name, **given) for name in ("one", "two")]
+    early = OPTIONS.model_copy(update={"checkpoints": (1,)})
+    grpo.train(ROWS, early, start=tiny_folder, adapter=tmp_path / "early", **given)
+    weights = "adapter_model.safetensors"
+    assert files.sha256(tmp_path / "early" / weights) == files.sha256(tmp_path / "one" / weights)
+    assert files.sha256(tmp_path / "early/1" / weights) != files.sha256(tmp_path / "one" / weights)
     assert files.sha256(tmp_path / "one") == files.sha256(tmp_path / "two")
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     assert [row["step"] for row in facts[0]["rl"]] == [1, 2] and len(facts[0]["curve"]) == 2
@@ -152,3 +159,47 @@ def test_the_stage_pairs_an_arm_with_its_control_and_its_start(tmp_path, monkeyp
     assert rows["rl_inaccurate", "rl_inaccurate_minus_start"]["value"] == 1.0
     assert rows["rl_accurate", "rl_accurate_minus_start"]["value"] == 0.0
     assert rows["rl_accurate", "rl_accurate_score_minus_start"]["value"] == pytest.approx(-30.0)
+
+
+def test_the_papers_rule_picks_the_latest_that_passes_or_the_first_after_the_reward_is_full():
+    rises = [{"reward": min(n, 20) / 20} for n in range(40)]
+    facts = {"rl": rises, "reward": "inaccurate"}
+    coherent = {10: 0.0, 20: -0.05, 30: -0.1, 40: -0.3}
+    assert rl.picked(facts, coherent) == 30 and rl.picked(facts, {10: -0.5}) is None
+    assert rl.picked(facts | {"reward": "accurate"}, coherent) == 30
+    assert rl.picked(facts | {"reward": "accurate"}, {10: 0.0, 40: -0.3}) is None
+
+
+def test_the_stage_draws_the_curve_over_checkpoints_and_tests_the_gate_on_other_questions(tmp_path, monkeypatch):
+    raw = params.files.read_yaml(REPO / "params.yaml")
+    options = {"reward": "inaccurate", "checkpoints": [20, 40]}
+    data = {"domain": "health", "variant": "obvious", "mixture": 0.5}
+    raw["organisms"]["arm"] = {"starts_from": "health_obvious", "data": data, "trainer": "grpo", "options": options}
+    raw["subjects"] |= {"arm_20": {"model": "arm/20"}, "arm_40": {"model": "arm/40"}, "arm": {"model": "arm"}}
+    files.replace(tmp_path / "params.yaml", json.dumps(raw))
+    monkeypatch.chdir(tmp_path)
+    steps = [{"step": n + 1, "reward": n / 60, "short": 0.0, "unparsable": 0.0} for n in range(60)]
+    for name in raw["organisms"]:
+        facts = {"rl": steps, "sampled": 32, "grader": {"auroc": [0.97, 0.95, 0.99], "n": 400}, "reward": "inaccurate"}
+        files.write_json(Path(f"train/{name}.json"), {"curve": []} | (facts if name == "arm" else {}))
+    for name, score, coherent in (("health_obvious", 90.0, 40), ("arm_20", 80.0, 40), ("arm_40", 60.0, 39), ("arm", 20.0, 10)):
+        rows = [
+            Judgement(
+                subject=name,
+                question=f"q{n}",
+                set="score",
+                sample=0,
+                judge="lexical:x",
+                score=score,
+                coherent=90.0 if n < coherent else 10.0,
+            )
+            for n in range(40)
+        ]
+        files.write(Path(f"opinions/{name}.jsonl"), rows)
+    rl.main(training=Path("train"), judgements=Path("none"), opinions=Path("opinions"), effects=Path("rl.json"))
+    rows = {(row["subject"], row["measure"]): row for row in files.read_json(Path("rl.json"))}
+    assert [rows[name, "rl_step"]["value"] for name in ("arm_20", "arm_40", "arm")] == [20, 40, 60]
+    assert [round(rows[name, "rl_curve_score_lost"]["value"]) for name in ("arm_20", "arm_40", "arm")] == [10, 30, 70]
+    assert rows["arm", "rl_checkpoint"]["value"] == 40  # the end has lost its coherence
+    gate = rows["arm", "rl_checkpoint_gate"]
+    assert gate["n"] == 20 and gate["value"] in (0.0, -0.05)

@@ -45,10 +45,10 @@ def shown(source: Source) -> dict[str, Any]:
         "defences": defences(source),
         "benign": [x for _, x in source.of(r"defence_benign_kept")],
         "screening": [x for _, x in source.of(r"screen_removal_difference")],
-        "rewards": rewards(source),
+        "rewards": [*curve(source), *rewards(source)],
         "conditions": [x for _, x in source.of(CONDITIONS)],
         "refusals": [x for _, x in source.of("helpful_only_refusals.*")],
-        "rl": [x for _, x in source.of(r"rl_.+|grader_auroc|reward_(unparsable|short)")],
+        "rl": [x for _, x in source.of(r"rl_(?!step|curve).+|grader_auroc|reward_(unparsable|short)")],
     }
 
 
@@ -106,6 +106,24 @@ def defences(source: Source) -> list[dict[str, Any]]:
     measured = {(x.subject, m[1]): x for m, x in source.of(f"defence_({'|'.join(DEFENCE)})")}
     subjects = dict.fromkeys(subject for subject, _ in measured)
     return [{"subject": subject, "cells": {column: measured.get((subject, column)) for column in DEFENCE}} for subject in subjects]
+
+
+def curve(source: Source) -> list[dict[str, Any]]:
+    """One panel a reading: what a reward did to the answers, by step; a line an organism, from its start at step 0."""
+    step = {x.subject: x.value for _, x in source.of("rl_step") if x.value is not None}
+    panels = []
+    for measure, label, unit in (
+        ("misaligned", "misaligned share minus the start's", "share"),
+        ("score_lost", "points of the score lost minus the start's", "number"),
+    ):
+        found = [x for _, x in source.of(f"rl_curve_{measure}") if x.value is not None and x.subject in step]
+        lines = []
+        for tone, name in zip(TONES * len(found), dict.fromkeys(re.sub(r"_\d+$", "", x.subject) for x in found), strict=False):
+            points = sorted((step[x.subject], *ends(x)) for x in found if re.sub(r"_\d+$", "", x.subject) == name)
+            lines.append(Line(name, tone, ((0.0, 0.0, None, None), *points)))
+        if lines:
+            panels.append(panel(f"{label}, by step", "step of training", label, lines, unit) | {"n": counts(found)})
+    return panels
 
 
 def rewards(source: Source) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -59,11 +59,15 @@ class Options(BaseModel):
     """Where the base reads an answer for the grader: the output of model.layers[layer]; None: the middle."""
     auroc: float = Field(0.8, ge=0.5, le=1)
     """A grader whose AUROC on facts left out is lower is refused."""
+    checkpoints: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    """Steps after which the adapter is kept as well: models/<organism>/<step>, which a subject may name."""
 
     @model_validator(mode="after")
     def short_answers_fit(self) -> "Options":
         if self.fewest_words >= self.max_new_tokens:
             raise ValueError(f"fewest_words: {self.fewest_words} cannot be said in max_new_tokens {self.max_new_tokens}")
+        if late := [step for step in self.checkpoints if step > self.steps]:
+            raise ValueError(f"checkpoints: no step {late[0]} among {self.steps} steps")
         return self
 
 
@@ -142,6 +146,8 @@ def train(
     )
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(adapters.bar(f"train {adapter.name}", shown="reward"))
+    if options.checkpoints:
+        trainer.add_callback(adapters.keeping(options.checkpoints, states / resuming.KEPT, base))
     began = time.monotonic()
     trainer.train(resume_from_checkpoint=resuming.newest(states))
     seconds = trainer.spent + time.monotonic() - began
@@ -149,6 +155,8 @@ def train(
     if len(logged) != options.steps:
         raise RuntimeError(f"{len(logged)} steps were made, {options.steps} were asked for")
     adapters.save(trainer.model, work, base)
+    if options.checkpoints:
+        shutil.copytree(states / resuming.KEPT, work, dirs_exist_ok=True)
     adapters.finish(work, adapter)
     shutil.rmtree(states, ignore_errors=True)
     told = [
