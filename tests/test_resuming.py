@@ -85,15 +85,17 @@ def apart(tmp_path, monkeypatch):
     """A work folder of each test's own, and no pickle in or out of torch."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(grpo.wording, "unreadable", grpo.wording.unreadable)
-    no_pickles(monkeypatch.setattr)
+    settle(monkeypatch.setattr)
 
 
-def no_pickles(put=setattr):
+def settle(put=setattr):
+    """Each state is written, however quick the steps; a pickle is an error."""
     import torch
 
     def refuse(*_, **__):
         raise AssertionError("a pickle")
 
+    put(resuming, "SHARE", float("inf"))
     put(torch, "save", refuse)
     put(torch, "load", refuse)
 
@@ -103,7 +105,7 @@ def die(name, start, adapter, kills):
     import torch  # noqa: F401  loaded once, before the forks
     from trl import GRPOTrainer, SFTTrainer  # noqa: F401
 
-    no_pickles()
+    settle()
     for step, event in kills:
         if child := os.fork():
             status = os.waitpid(child, 0)[1]
@@ -406,6 +408,12 @@ def test_a_training_has_a_folder_of_all_that_decides_it(tiny_folder, warm, tmp_p
     here = place(start=base, base=base)
     flip(base / "model.safetensors")
     assert len({plain, here, place(start=base, base=base), *others}) == len(others) + 3
+
+
+def test_states_that_would_take_too_much_of_the_time_are_left_out(tiny_folder, monkeypatch):
+    monkeypatch.setattr(resuming, "SHARE", 1e-9)
+    stopped(monkeypatch, "watched", tiny_folder, Path("again"), 35, "on_step_end")
+    assert states() == ["10"]
 
 
 def test_the_bar_starts_where_the_training_does(tiny_folder, monkeypatch, capsys):
