@@ -74,6 +74,33 @@ def effects_table() -> str:
     return table(rows, right=(2, 4, 5))
 
 
+def cost(given: argparse.Namespace) -> None:
+    """say what params.yaml will cost before it runs: tokens, FLOPs, time and memory by stage (docs/scale.md)"""
+    from emis_platform.core import studies
+    from emis_platform.stages import cost as stage
+    from emis_platform.tools import shapes
+
+    knobs = params.load()
+    if given.study:
+        points = studies.points(given.study, *studies.load(given.study), files.read_yaml(Path("params.yaml")))
+        knobs = params.checked(points[0].knobs, f"studies/{given.study}.yaml")
+    base = stage.shape(knobs, given.config)
+    device, dtype = shapes.here()
+    flops, bandwidth = (value and value * scale for value, scale in ((given.flops, 1e12), (given.bandwidth, 1e9)))
+    if not (flops and bandwidth):
+        measured = shapes.speed(base.width, base.inner, knobs.threads)
+        flops, bandwidth = flops or measured[0], bandwidth or measured[1]
+    found = stage.estimate(knobs, base, shapes.bundled(), given.dtype or dtype, flops, bandwidth, given.template)
+    if given.json:
+        print(found.model_dump_json(indent=1, exclude={"base": {"linear"}}))
+        return
+    print(
+        f"{base.kind}: {base.parameters / 1e6:,.1f} M parameters, {base.layers} layers, in {found.dtype}; scale {knobs.scale}; "
+        f"{flops / 1e12:.4g} TFLOP/s, {bandwidth / 1e9:.4g} GB/s ({'given' if given.flops and given.bandwidth else f'measured on this {device}'})"
+    )
+    print(table(stage.rows(found), right=(1, 2, 3, 4)), table(stage.memory(found), right=(1,)), stage.UNCOUNTED, sep="\n\n")
+
+
 def questions(given: argparse.Namespace) -> None:
     """take a question set into the workspace, as data/questions/<name>.jsonl: core, profile, deception, or a file (Betley et al.'s YAML, CSV, JSON lines)"""
     from emis_platform.stages import importer
@@ -162,6 +189,14 @@ def parser() -> argparse.ArgumentParser:
     add(repro, "repro")
     add(check, "check")
     add(effects, "effects").add_argument("--json", action="store_true", help="a JSON list")
+    one = add(cost, "cost")
+    one.add_argument("--config", type=Path, metavar="FILE", help="the base's config.json (needed for a hub model)")
+    one.add_argument("--study", metavar="NAME", help="of a study's first workspace")
+    one.add_argument("--flops", type=float, metavar="TFLOP/S", help="that the machine achieves (default: a matmul of the base's width)")
+    one.add_argument("--bandwidth", type=float, metavar="GB/S", help="at which it reads memory (default: measured)")
+    one.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the weights (default: this machine's)")
+    one.add_argument("--template", type=int, default=0, metavar="N", help="tokens a prompt that the chat template adds to the bundled one's 9")
+    one.add_argument("--json", action="store_true", help="a JSON object")
     cli_judge.add(commands)
     one = add(questions, "questions").add_subparsers(required=True, metavar="import").add_parser("import", help=questions.__doc__)
     one.add_argument("source", metavar="NAME_OR_FILE")
