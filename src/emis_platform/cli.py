@@ -192,10 +192,14 @@ def parser() -> argparse.ArgumentParser:
     one = add(cost, "cost")
     one.add_argument("--config", type=Path, metavar="FILE", help="the base's config.json (needed for a hub model)")
     one.add_argument("--study", metavar="NAME", help="of a study's first workspace")
-    one.add_argument("--flops", type=float, metavar="TFLOP/S", help="that the machine achieves (default: a matmul of the base's width)")
+    one.add_argument(
+        "--flops", type=float, metavar="TFLOP/S", help="that the machine achieves (default: a matmul of the base's width)"
+    )
     one.add_argument("--bandwidth", type=float, metavar="GB/S", help="at which it reads memory (default: measured)")
     one.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the weights (default: this machine's)")
-    one.add_argument("--template", type=int, default=0, metavar="N", help="tokens a prompt that the chat template adds to the bundled one's 9")
+    one.add_argument(
+        "--template", type=int, default=0, metavar="N", help="tokens a prompt that the chat template adds to the bundled one's 9"
+    )
     one.add_argument("--json", action="store_true", help="a JSON object")
     cli_judge.add(commands)
     one = add(questions, "questions").add_subparsers(required=True, metavar="import").add_parser("import", help=questions.__doc__)

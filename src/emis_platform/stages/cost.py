@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from emis_platform.core import params, shelf
+from emis_platform.core import shelf
 from emis_platform.core.params import Params
 from emis_platform.core.records import Record
 from emis_platform.lab import cost
@@ -90,7 +90,9 @@ def shape(knobs: Params, config: Path | None) -> Shape:
     raise ValueError("bases.base: a hub model's shape is not known before the download: name its config.json with --config")
 
 
-def estimate(knobs: Params, base: Shape, reader: Shape, dtype: Dtype, flops: float, bandwidth: float, template: int = 0) -> Estimate:
+def estimate(
+    knobs: Params, base: Shape, reader: Shape, dtype: Dtype, flops: float, bandwidth: float, template: int = 0
+) -> Estimate:
     """flops: FLOP/s achieved; bandwidth: bytes/s; template: tokens that the base's chat template has more than the bundled one.
 
     Raises ValueError for a layer that the base does not have.
@@ -269,9 +271,7 @@ def benchmarking(knobs: Params, prompt: int) -> Iterator[Work]:
     pairs = 2 * knobs.size.steer.pairs
     for _ in knobs.subjects:
         yield Work(stage="benchmark", kind="read", tokens=(general + domain) * prompt + choices, row=prompt, scored=choices)
-        yield Work(
-            stage="benchmark", kind="read", tokens=pairs * (prompt + WRITTEN), row=prompt + WRITTEN, scored=pairs * WRITTEN
-        )
+        yield Work(stage="benchmark", kind="read", tokens=pairs * (prompt + WRITTEN), row=prompt + WRITTEN, scored=pairs * WRITTEN)
 
 
 def looking(knobs: Params, prompt: int, to_layer: float) -> Iterator[Work]:
