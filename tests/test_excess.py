@@ -28,12 +28,23 @@ def test_a_planted_share_is_found_and_its_interval_holds_it():
     assert abs(np.mean(values) - 0.4) < 0.03 and hits >= 52 and n == 44
 
 
-def test_a_ratio_to_noise_has_no_value_and_only_shared_questions_count():
+def test_a_ratio_to_noise_has_no_value_and_each_arm_is_the_mean_of_what_it_answered():
     random = np.random.default_rng(0)
     assert excess.left(arm(random, 12), arm(random, 10), arm(random, 10)) == (excess.NOTHING, 44)
-    one, other, base = arm(random, 20, 10), arm(random, 50), arm(random, 10, 8)
-    assert excess.left(one, other, base)[1] == 8
-    assert excess.left({}, other, base) == (excess.NOTHING, 0)
+    assert excess.left({}, arm(random, 50), arm(random, 10)) == (excess.NOTHING, 0)
+    one = {f"q{n}": [20.0 + n % 2] for n in range(20)}
+    other = {f"q{n}": [50.0 + n % 2] for n in range(18, 38)}  # two questions in common with the first
+    base = {f"q{n}": [10.0 + n % 2] for n in range(40)}
+    (value, low, high), n = excess.left(one, other, base)
+    assert value == pytest.approx(0.25) and low < 0.25 < high and n == 20
+
+
+def test_no_misaligned_answer_among_few_is_no_certainty():
+    none, bad, base = ({f"q{n}": [float(n < hits)] for n in range(count)} for hits, count in ((0, 9), (18, 40), (0, 40)))
+    (value, low, high), _ = excess.left(none, bad, base)
+    assert (value, low) == (0.0, 0.0) and high == pytest.approx(0.336 / 0.45, abs=0.01)  # 0 of 9: up to 34 %
+    (_, _, more), _ = excess.left({f"q{n}": [0.0] for n in range(40)}, bad, base)
+    assert more < 0.25
 
 
 def test_what_is_gone_turns_the_interval_round():

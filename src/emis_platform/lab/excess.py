@@ -13,30 +13,43 @@ NOTHING: Ends = (None, None, None)
 
 
 def left(arm: Arm, reference: Arm, base: Arm, seed: int = 0) -> tuple[Ends, int]:
-    """((arm - base) / (reference - base) with its 95 % interval, questions that all three answered): 1 as much as the reference, 0 none.
+    """((arm - base) / (reference - base) with its 95 % interval, questions that the arm answered): 1 as much as the reference, 0 none.
 
-    Percentile bootstrap over questions, each taking its three arms along. No value where the reference does not lie above the base with its
-    whole interval (a ratio to noise says nothing), no interval where more than 2.5 % of the draws have no excess to divide by.
+    Each mean is over what that model answered: an incoherent answer has no value, and questions that all three answer coherently may be few.
+    Percentile bootstrap over questions, each taking its three arms along. Where all of the arm's values are alike, no draw can differ, so
+    its interval is that of so many questions of which none differs (Clopper-Pearson on their range). No value where the reference does not
+    lie above the base with its whole interval (a ratio to noise says nothing), no interval where more than 2.5 % of the draws have nothing to divide by.
     """
-    shared = sorted(q for q in arm.keys() & reference.keys() & base.keys() if len(arm[q]) and len(reference[q]) and len(base[q]))
-    if len(shared) < 2 or intervals.difference(reference, base, seed)[1] <= 0:
-        return NOTHING, len(shared)
-    sums, sizes = (np.array([[of(one[q]) for q in shared] for one in (arm, reference, base)], float) for of in (np.sum, len))
+    arms = [{q: values for q, values in one.items() if len(values)} for one in (arm, reference, base)]
+    n = len(arms[0])
+    if min(map(len, arms)) < 2 or len(arms[1].keys() & arms[2].keys()) < 2 or intervals.difference(*arms[1:], seed)[1] <= 0:
+        return NOTHING, n
+    asked = sorted(set().union(*arms))
+    sums, sizes = (np.array([[of(one.get(q, ())) for q in asked] for one in arms], float) for of in (np.sum, len))
 
-    def ratio(picks: np.ndarray) -> np.ndarray:
-        one, other, floor = sums[:, picks].sum(-1) / sizes[:, picks].sum(-1)
+    def means(picks: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return sums[:, picks].sum(-1) / sizes[:, picks].sum(-1)
+
+    def ratio(one: np.ndarray, other: np.ndarray, floor: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(other > floor, (one - floor) / (other - floor), np.nan)
 
-    value = float(ratio(np.arange(len(shared))[None])[0])
-    drawn = ratio(np.random.default_rng(seed).integers(0, len(shared), (intervals.DRAWS, len(shared))))
-    kept = drawn[np.isfinite(drawn)]
+    whole = means(np.arange(len(asked))[None])
+    value = float(ratio(*whole)[0])
     if not np.isfinite(value):
-        return NOTHING, len(shared)
+        return NOTHING, n
+    drawn = ratio(*means(np.random.default_rng(seed).integers(0, len(asked), (intervals.DRAWS, len(asked)))))
+    kept = drawn[np.isfinite(drawn)]
     if len(kept) < 0.975 * len(drawn):
-        return (value, None, None), len(shared)
-    low, high = np.percentile(kept, [2.5, 97.5])
-    return (value, float(low), float(high)), len(shared)
+        return (value, None, None), n
+    low, high = np.percentile(kept, [2.5, 97.5]).tolist()
+    flat = [float(x) for values in arms[0].values() for x in values]
+    if len(set(flat)) == 1:
+        top = max(float(x) for one in arms for values in one.values() for x in values)
+        bound = flat[0] + intervals.exact(0, n)[1] * (top - flat[0])
+        high = max(high, float(ratio(np.array([bound]), *whole[1:])[0]))
+    return (value, low, high), n
 
 
 def removed(found: Ends) -> Ends:
