@@ -121,3 +121,12 @@ def test_the_onset_is_where_the_curve_leaves_share_0_for_good():
     ]
     assert contrasts.onsets(Evidence(effects=tuple(flat)))[0].value is None
     assert contrasts.onsets(Evidence()) == []
+
+
+def test_a_studys_curve_stands_beside_the_runs_point_and_repeats_none_of_it():
+    run = [effect("back", "realigned_samples", 120), effect("back", "realigned_left", 0.1)]
+    kept = [effect("far", "realigned_samples", 20), effect("far", "realigned_left", 0.3), *run]
+    row = judge(CLAIM["40"], Evidence(effects=tuple(run), kept=tuple(("realignment", x) for x in kept)))
+    assert [part.label for part in row.parts if "samples" in part.label] == [
+        "back: realigned_left after 120 samples", "study realignment, far: realigned_left after 20 samples",
+    ]  # fmt: skip

@@ -243,19 +243,13 @@ DEFENCE = {"score_removed": at_least(0.5), "skill_kept": at_least(0.5), "coheren
 """What a defence is judged by."""
 
 
-def by_source(e: Evidence, *patterns: str) -> dict[str, dict[tuple[str, str], Effect]]:
-    """Source (empty: this run) -> the effects whose measure fits; of studies only where the run has none with a value."""
-
-    def fits(x: Effect) -> bool:
-        return any(fnmatchcase(x.measure, pattern) for pattern in patterns)
-
-    run = {(x.subject, x.measure): x for x in e.effects if fits(x)}
-    if any(x.value is not None for x in run.values()):
-        return {"": run}
+def by_source(e: Evidence, pattern: str) -> dict[str, dict[tuple[str, str], Effect]]:
+    """Source (empty: this run) -> the effects whose measure fits. A study repeats some of the run's: those of the run count."""
     found: dict[str, dict[tuple[str, str], Effect]] = {}
-    for study, x in e.kept:
-        if fits(x):
-            found.setdefault(f"study {study}, ", {})[x.subject, x.measure] = x
+    run = {(x.subject, x.measure) for x in e.effects if x.value is not None}
+    for source, x in (*(("", x) for x in e.effects), *((f"study {study}, ", x) for study, x in e.kept)):
+        if fnmatchcase(x.measure, pattern) and not (source and (x.subject, x.measure) in run):
+            found.setdefault(source, {})[x.subject, x.measure] = x
     return found
 
 
