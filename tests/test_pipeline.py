@@ -75,6 +75,7 @@ def test_every_stage_file_is_in_the_graph():
         "dictionary_compare",
         "judge_report",
         "drift",
+        "cost",
         "audit",
         "export",
         "label",
