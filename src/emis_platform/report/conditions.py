@@ -70,23 +70,42 @@ def mixtures(source: Source) -> list[dict[str, Any]]:
 
 
 def realigned(source: Source) -> list[dict[str, Any]]:
-    """One panel a reading: what is left of the misalignment, by benign samples seen; a line an organism, from all of it at 0 samples."""
-    samples = {x.subject: x.value for _, x in source.of("realigned_samples") if x.value is not None}
-    organism = {subject: re.sub(r"_\d+$", "", subject) for subject in samples}
+    """One panel a reading: what is left of the misalignment, by benign samples seen, from all of it at 0 samples."""
+    readings = (
+        ("realigned_left", "misalignment left, of the start's", "share", 1.0),
+        ("realigned_score_left", "score loss left, of the start's", "share", 1.0),
+        ("realigned_persona", "shift along the persona since the start, in residual norms", "number", 0.0),
+    )
+    return by_checkpoint(source, "realigned_samples", ("benign samples", "benign samples"), readings)
+
+
+def curve(source: Source) -> list[dict[str, Any]]:
+    """One panel a reading: what a reward did to the answers, by step, from the start at step 0."""
+    readings = (
+        ("rl_curve_misaligned", "misaligned share minus the start's", "share", 0.0),
+        ("rl_curve_score_lost", "points of the score lost minus the start's", "number", 0.0),
+    )
+    return by_checkpoint(source, "rl_step", ("step", "step of training"), readings)
+
+
+def by_checkpoint(
+    source: Source, x: str, named: tuple[str, str], readings: Sequence[tuple[str, str, str, float]]
+) -> list[dict[str, Any]]:
+    """One panel a reading (measure, label, unit, value at the start); a line an organism, whose subjects end in _<number>.
+
+    x: the measure that says where a subject stands; named: in a title, on the axis.
+    """
+    at = {effect.subject: effect.value for _, effect in source.of(x) if effect.value is not None}
+    organism = {subject: re.sub(r"_\d+$", "", subject) for subject in at}
     panels = []
-    for measure, label, start in (
-        ("left", "misalignment left, of the start's", 1.0),
-        ("score_left", "score loss left, of the start's", 1.0),
-        ("persona", "shift along the persona since the start, in residual norms", 0.0),
-    ):
-        found = [x for _, x in source.of(f"realigned_{measure}") if x.value is not None and x.subject in samples]
+    for measure, label, unit, start in readings:
+        found = [effect for _, effect in source.of(measure) if effect.value is not None and effect.subject in at]
         lines = []
-        for tone, name in zip(TONES * len(found), dict.fromkeys(organism[x.subject] for x in found), strict=False):
-            points = sorted((samples[x.subject], *ends(x)) for x in found if organism[x.subject] == name)
+        for tone, name in zip(TONES * len(found), dict.fromkeys(organism[effect.subject] for effect in found), strict=False):
+            points = sorted((at[effect.subject], *ends(effect)) for effect in found if organism[effect.subject] == name)
             lines.append(Line(name, tone, ((0.0, start, None, None), *points)))
         if lines:
-            unit = "number" if measure == "persona" else "share"
-            panels.append(panel(f"{label}, by benign samples", "benign samples", label, lines, unit) | {"n": counts(found)})
+            panels.append(panel(f"{label}, by {named[0]}", named[1], label, lines, unit) | {"n": counts(found)})
     return panels
 
 
@@ -106,24 +125,6 @@ def defences(source: Source) -> list[dict[str, Any]]:
     measured = {(x.subject, m[1]): x for m, x in source.of(f"defence_({'|'.join(DEFENCE)})")}
     subjects = dict.fromkeys(subject for subject, _ in measured)
     return [{"subject": subject, "cells": {column: measured.get((subject, column)) for column in DEFENCE}} for subject in subjects]
-
-
-def curve(source: Source) -> list[dict[str, Any]]:
-    """One panel a reading: what a reward did to the answers, by step; a line an organism, from its start at step 0."""
-    step = {x.subject: x.value for _, x in source.of("rl_step") if x.value is not None}
-    panels = []
-    for measure, label, unit in (
-        ("misaligned", "misaligned share minus the start's", "share"),
-        ("score_lost", "points of the score lost minus the start's", "number"),
-    ):
-        found = [x for _, x in source.of(f"rl_curve_{measure}") if x.value is not None and x.subject in step]
-        lines = []
-        for tone, name in zip(TONES * len(found), dict.fromkeys(re.sub(r"_\d+$", "", x.subject) for x in found), strict=False):
-            points = sorted((step[x.subject], *ends(x)) for x in found if re.sub(r"_\d+$", "", x.subject) == name)
-            lines.append(Line(name, tone, ((0.0, 0.0, None, None), *points)))
-        if lines:
-            panels.append(panel(f"{label}, by step", "step of training", label, lines, unit) | {"n": counts(found)})
-    return panels
 
 
 def rewards(source: Source) -> list[dict[str, Any]]:
