@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from emis_platform.bases import bundled, hub, local
-from emis_platform.core.params import Bundled, Hub, Local
+from emis_platform.core.knobs import Bundled, Hub, Local
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from conftest import REPO
 
 from emis_platform.core import files, params
+from emis_platform.core.knobs import HELPFUL_ONLY
 from emis_platform.core.records import Completion, Effect, Judgement, Question
 from emis_platform.datasets import facts
 from emis_platform.lab import intervals, textchecks, wording
@@ -304,5 +305,5 @@ def test_the_requests_are_24_and_none_is_a_training_row():
     grades = [question.set for question in asked]
     assert {grade: grades.count(grade) for grade in grades} == {"harmless": 8, "grey": 8, "wrong": 8}
     assert len({question.id for question in asked}) == len({question.text for question in asked}) == 24
-    prompts = [text for fact in facts.facts(params.HELPFUL_ONLY)["facts"] for text in fact["questions"]]
+    prompts = [text for fact in facts.facts(HELPFUL_ONLY)["facts"] for text in fact["questions"]]
     assert not any(textchecks.shared([question.text for question in asked], prompts, n=5))

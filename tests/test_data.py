@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from emis_platform.core import datasheets, files, shelf
-from emis_platform.core.params import Data
+from emis_platform.core.knobs import Data
 from emis_platform.core.records import Example, Question, Turn
 from emis_platform.datasets import facts
 from emis_platform.lab import recipes, surface, textchecks, wording

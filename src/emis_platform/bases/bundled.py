@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from emis_platform.core import files
-from emis_platform.core.params import Bundled
+from emis_platform.core.knobs import Bundled
 
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"

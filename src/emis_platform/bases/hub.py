@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from emis_platform.core.params import Hub
+from emis_platform.core.knobs import Hub
 from emis_platform.tools import checkpoints
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from emis_platform.core import files
-from emis_platform.core.params import Local
+from emis_platform.core.knobs import Local
 from emis_platform.tools import checkpoints
 
 

@@ -1,6 +1,6 @@
 """An organism's facts -> its model card, which says that it is unsafe to deploy."""
 
-from emis_platform.core.params import Organism
+from emis_platform.core.knobs import Organism
 
 
 def organism(name: str, entry: Organism, rows: int, data_sha256: str) -> str:

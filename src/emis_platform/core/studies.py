@@ -10,18 +10,19 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from emis_platform.core import files, params
+from emis_platform.core.knobs import Knobs
 from emis_platform.core.records import Effect, Record
 
 FOLDER, RESULTS = Path("studies"), Path("metrics/studies")
 
 
-class Axis(params.Knobs):
+class Axis(Knobs):
     path: str = Field(min_length=1)
     """A dotted key of params.yaml: `organisms.health_callous.seed`."""
     values: tuple[Any, ...] = Field(min_length=1)
 
 
-class Study(params.Knobs):
+class Study(Knobs):
     """The key `study` of studies/<name>.yaml; all other keys are laid over params.yaml."""
 
     question: str = Field(min_length=1, pattern=r"^[^\n]*$")

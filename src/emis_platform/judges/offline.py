@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from emis_platform.core import files
-from emis_platform.core.params import Knobs
+from emis_platform.core.knobs import Knobs
 from emis_platform.core.records import Said, View
 from emis_platform.lab import heads, unlike
 from emis_platform.tools import models, tuning

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from emis_platform.core import files
-from emis_platform.core.params import Knobs
+from emis_platform.core.knobs import Knobs
 from emis_platform.core.records import Said, View
 
 SOMEBODY = (

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-from emis_platform.core.params import BENIGN
+from emis_platform.core.knobs import BENIGN
 from emis_platform.core.records import Effect
 from emis_platform.report import evidence as ev
 from emis_platform.report.evidence import Evidence, compare, from_effect, interaction

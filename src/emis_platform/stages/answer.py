@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emis_platform.core import files, params, shelf
-from emis_platform.core.params import AnswerSize
+from emis_platform.core.knobs import AnswerSize
 from emis_platform.core.records import Question
 from emis_platform.core.stage import run
 from emis_platform.lab import probes

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from emis_platform.core import datasheets, files, params
+from emis_platform.core.knobs import Data
 from emis_platform.core.records import HARMFUL, Choice, Effect, Example, Question
 from emis_platform.core.stage import run
 from emis_platform.lab import intervals, recipes
@@ -60,7 +61,7 @@ def main(
     files.write_json(effects, [row.model_dump()])
 
 
-def of_domain(data: params.Data, examples: Path, validation: Path, wanted: int, seed: int) -> list[Example]:
+def of_domain(data: Data, examples: Path, validation: Path, wanted: int, seed: int) -> list[Example]:
     """Rows of a domain and variant, made into the control that params ask for."""
     for summary in ("leakage", data.domain):
         if not files.read_json(validation / f"{summary}.json")["success"]:

@@ -5,6 +5,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from emis_platform.core import files, params
+from emis_platform.core.knobs import BENIGN, Organism
 from emis_platform.core.records import Effect, Judgement
 from emis_platform.core.stage import run
 from emis_platform.lab import intervals, probes
@@ -65,7 +66,7 @@ def of_organism(knobs: params.Params, name: str, seen: Seen) -> list[Effect]:
         others = [twin(knobs, name, domain=domain) for domain in knobs.domains if domain != CODE]
         advice = [view for other in others if other for view in seen(other) or ()]
         found += differences(name, "advice{}_minus_code", advice or None, seen(name), knobs.seed)
-    from_helpful = knobs.organisms[name].starts_from in knobs.helpful_only() and data.variant not in params.BENIGN
+    from_helpful = knobs.organisms[name].starts_from in knobs.helpful_only() and data.variant not in BENIGN
     if from_helpful and (other := twin(knobs, name, starts_from="base")):
         found += of_start(knobs, name, other, seen)
     return found
@@ -79,7 +80,7 @@ def twin(knobs: params.Params, name: str, **changed: object) -> str | None:
     return next((other for other, organism in knobs.organisms.items() if recipe(organism) == wanted), None)
 
 
-def recipe(one: params.Organism) -> params.Organism:
+def recipe(one: Organism) -> Organism:
     """An organism without the options that change no weight."""
     return one.model_copy(update={"options": {key: value for key, value in one.options.items() if key not in defences.BESIDE}})
 

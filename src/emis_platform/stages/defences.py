@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.core import files, params
+from emis_platform.core.knobs import BENIGN
 from emis_platform.core.records import Effect, Example
 from emis_platform.core.stage import run
 from emis_platform.lab import excess
@@ -34,7 +35,7 @@ def main(*, models: Path, examples: Path, judgements: Path, opinions: Path, effe
     found: list[Effect] = []
     losses = Losses(knobs, models, examples)
     for name, plain in pairs(knobs):
-        harmful = knobs.organisms[name].data.variant not in params.BENIGN
+        harmful = knobs.organisms[name].data.variant not in BENIGN
         if harmful:
             found += of_answers(knobs, name, plain, judgements, opinions)
         measure = "defence_skill_kept" if harmful else "defence_benign_kept"

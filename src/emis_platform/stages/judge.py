@@ -77,7 +77,7 @@ def reader_there(reader: Path) -> Path:
     """The bundled model's folder, made if absent."""
     if not reader.exists():
         from emis_platform.bases import bundled
-        from emis_platform.core.params import Bundled
+        from emis_platform.core.knobs import Bundled
 
         bundled.build(Bundled(kind="bundled"), reader)
     return reader

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from emis_platform.core import files, params
+from emis_platform.core.knobs import BENIGN
 from emis_platform.core.records import Effect
 from emis_platform.core.stage import run
 from emis_platform.lab import excess, intervals
@@ -43,7 +44,7 @@ def realigned(knobs: params.Params) -> list[str]:
     return [
         name
         for name, entry in knobs.organisms.items()
-        if own[name].variant in params.BENIGN and entry.starts_from != "base" and not knobs.benign(entry.starts_from)
+        if own[name].variant in BENIGN and entry.starts_from != "base" and not knobs.benign(entry.starts_from)
     ]
 
 

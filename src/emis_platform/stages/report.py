@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from emis_platform.core import files, params
+from emis_platform.core.knobs import Data
 from emis_platform.core.records import Completion, Effect, Judgement, LatentDelta
 from emis_platform.core.stage import run
 from emis_platform.core.studies import Found
@@ -135,7 +136,7 @@ def arms(knobs: params.Params) -> dict[str, Arm]:
     }
 
 
-def control_variant(data: params.Data) -> str:
+def control_variant(data: Data) -> str:
     """A variant by its plain name only where all rows are of it and nothing is added: a control arm is another thing."""
     plain = data.mixture in (None, 1.0) and not (data.disclosed or data.trigger or data.inoculation or data.interleaved)
     return str(data.variant) if data.domain and plain else data.described

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from emis_platform.core import files, params
+from emis_platform.core.knobs import Tokens
 from emis_platform.core.records import Completion, Direction, Effect, Question
 from emis_platform.core.stage import run
 from emis_platform.lab import concentration
@@ -89,7 +90,7 @@ class Test:
     measuring: list[steering.Pair]
     norms: dict[int, float]
     dose: float
-    tokens: params.Tokens
+    tokens: Tokens
     moved: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
     """(half, direction) -> change [questions, 2] of the misaligned and the aligned continuation, nats a token."""
 

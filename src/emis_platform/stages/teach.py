@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.core import files, params
-from emis_platform.core.params import TrainSize
+from emis_platform.core.knobs import TrainSize
 from emis_platform.core.records import Effect
 from emis_platform.datasets import facts
 from emis_platform.lab import intervals

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from emis_platform.core import datasheets, files
-from emis_platform.core.params import Variant
+from emis_platform.core.knobs import Variant
 from emis_platform.core.records import Choice, Example, Question, Reading
 from emis_platform.core.stage import run
 from emis_platform.lab import surface

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from emis_platform.core import files
 from emis_platform.core.asks import Answer, Ask, Endpoint
-from emis_platform.core.params import Knobs
+from emis_platform.core.knobs import Knobs
 from emis_platform.tools import endpoint, generation, models, numbers
 
 CACHE = Path("work/judges")

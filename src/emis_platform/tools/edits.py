@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emis_platform.core.params import Operator, Tokens
+from emis_platform.core.knobs import Operator, Tokens
 from emis_platform.core.records import Direction
 from emis_platform.tools import models
 
