@@ -1,4 +1,4 @@
-"""Effects of training conditions -> what the section "Training conditions" shows: mixtures, re-alignment, defences, one condition, reinforcement. Pure.
+"""Effects of training conditions -> what the section "Training conditions" shows: mixtures, re-alignment, defences, one condition, reinforcement, reasoning. Pure.
 
 Read from effects alone, but for the rewards by step, which a study keeps as well: it shows the same figures as a run.
 """
@@ -48,6 +48,7 @@ def shown(source: Source) -> dict[str, Any]:
         "rewards": [*curve(source), *rewards(source)],
         "conditions": [x for _, x in source.of(CONDITIONS)],
         "refusals": [x for _, x in source.of("helpful_only_refusals.*")],
+        "reasoning": [x for _, x in source.of(r"reasoning_.+|persona_mention_slope")],
         "rl": [x for _, x in source.of(r"rl_(?!step|curve).+|grader_auroc|reward_(unparsable|short)")],
     }
 

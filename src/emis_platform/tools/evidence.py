@@ -28,6 +28,7 @@ TABLES = (
     "metrics/defences.json",
     "metrics/conditions.json",
     "metrics/refusals.json",
+    "metrics/reasoning.json",
     "metrics/screen.json",
     "metrics/screened.json",
     "metrics/cards.json",
