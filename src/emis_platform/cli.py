@@ -50,6 +50,7 @@ def all_effects() -> list[Effect]:
         "rl",
         "mixtures",
         "realigned",
+        "rotation",
         "defences",
         "conditions",
         "refusals",
