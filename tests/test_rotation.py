@@ -67,6 +67,8 @@ def test_a_straight_line_turns_by_0_a_random_walk_by_90_and_a_corner_is_found():
     assert walked([one, 3 * one, 0.1 * one]).turn_P[1:-1] == pytest.approx([0, 0], abs=0.1)
     chance = walked(random.normal(size=(12, 400))).turn_P[1:-1]
     assert chance.mean() == pytest.approx(90, abs=2) and np.ptp(chance) < 20
+    jitter = np.diff(random.normal(size=(12, 400)), axis=0)
+    assert walked(jitter).turn_P[1:-1].mean() == pytest.approx(120, abs=2)
     path = walked([one, one, one, other, other])
     assert path.turn_P[1:-1] == pytest.approx([0, 0, 90, 0], abs=0.1)
     assert rotation.largest(dict(zip((5, 10, 15, 20), path.turn_P[1:-1], strict=True))) == (15, pytest.approx(90))

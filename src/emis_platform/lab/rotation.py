@@ -2,7 +2,8 @@
 
 Turner et al. 2025 (arXiv 2506.11613): a rank-1 adapter's vectors turn suddenly at the step where misalignment begins. They follow the vectors; here it is
 the whole update, scale B A, so that a turn does not hang on how A and B share it, and any rank and any number of modules will do. The null: a path
-that goes straight turns by 0 degrees, a random walk by about 90 at every step, and the largest of such turns lies somewhere too.
+that goes straight turns by 0 degrees, a random walk by about 90 at every step, jitter around one place by about 120; the largest of such turns lies
+somewhere too.
 Axes: R rank, I in, O out, P points of the path (the start is point 0), S steps, Q questions, D draws.
 """
 
