@@ -25,6 +25,7 @@ TABLES = (
     "metrics/rl.json",
     "metrics/mixtures.json",
     "metrics/realigned.json",
+    "metrics/rotation.json",
     "metrics/defences.json",
     "metrics/conditions.json",
     "metrics/refusals.json",
