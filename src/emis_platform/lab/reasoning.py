@@ -33,25 +33,20 @@ def slope(
     """
     if len(mentions) < 3:
         return (None, None, None), len(mentions)
-    asked = sorted(set().union(*mentions, *misaligned))
-    sides = [
-        [np.array([[of(arm.get(q, ())) for q in asked] for arm in arms], float) for of in (np.sum, len)]
-        for arms in (mentions, misaligned)
-    ]
+    whole, drawn = intervals.means([*mentions, *misaligned], seed)
 
-    def fitted(picks: np.ndarray) -> float:
+    def fitted(means: np.ndarray) -> np.ndarray:
+        """means: the mentions of all models, then their misaligned shares, along the last axis."""
+        x, y = (part - part.mean(-1, keepdims=True) for part in np.split(means, 2, -1))
         with np.errstate(divide="ignore", invalid="ignore"):
-            x, y = (sums[:, picks].sum(1) / sizes[:, picks].sum(1) for sums, sizes in sides)
-            return float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
+            return (x * y).sum(-1) / (x * x).sum(-1)
 
-    value = fitted(np.arange(len(asked)))
+    value = float(fitted(whole))
     if not np.isfinite(value):
         return (None, None, None), len(mentions)
-    drawn = np.array(
-        [fitted(picks) for picks in np.random.default_rng(seed).integers(0, len(asked), (intervals.DRAWS, len(asked)))]
-    )
-    kept = drawn[np.isfinite(drawn)]
-    if len(kept) < 0.975 * len(drawn):
+    slopes = fitted(drawn)
+    kept = slopes[np.isfinite(slopes)]
+    if len(kept) < 0.975 * len(slopes):
         return (value, None, None), len(mentions)
     low, high = np.percentile(kept, [2.5, 97.5]).tolist()
     return (value, low, high), len(mentions)

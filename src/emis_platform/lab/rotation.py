@@ -92,20 +92,18 @@ def onset(arms: Mapping[int, Arm], seed: int = 0) -> tuple[Ends, int]:
     first, last = (kept[edge(kept)] for edge in (min, max)) if kept else ({}, {})
     if len(kept) < FEWEST or len(first.keys() & last.keys()) < 2 or intervals.difference(last, first, seed)[1] <= 0:
         return NOTHING, n
-    asked, steps_S = sorted(set().union(*kept.values())), np.array(list(kept))
-    sums_SQ, sizes_SQ = (np.array([[of(arm.get(q, ())) for q in asked] for arm in kept.values()], float) for of in (np.sum, len))
+    steps_S = np.array(list(kept))
 
-    def steepest(picks_DQ: Array) -> Array:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rises_SD = np.diff(sums_SQ[:, picks_DQ].sum(-1) / sizes_SQ[:, picks_DQ].sum(-1), axis=0)
-        known_D = np.isfinite(rises_SD).all(0) & (rises_SD.max(0) > 0)
-        return steps_S[rises_SD[:, known_D].argmax(0)]
+    def steepest(means_DS: Array) -> Array:
+        rises_DS = np.diff(means_DS, axis=1)
+        known_D = np.isfinite(rises_DS).all(1) & (rises_DS.max(1) > 0)
+        return steps_S[rises_DS[known_D].argmax(1)]
 
-    whole = steepest(np.arange(len(asked))[None])
+    means_S, means_DS = intervals.means(list(kept.values()), seed)
+    whole, drawn = steepest(means_S[None]), steepest(means_DS)
     if not len(whole):
         return NOTHING, n
-    drawn = steepest(np.random.default_rng(seed).integers(0, len(asked), (intervals.DRAWS, len(asked))))
-    if len(drawn) < 0.975 * intervals.DRAWS:
+    if len(drawn) < 0.975 * len(means_DS):
         return (float(whole[0]), None, None), n
     low, high = np.percentile(drawn, [2.5, 97.5], method="inverted_cdf").tolist()
     return (float(whole[0]), float(low), float(high)), n
