@@ -76,6 +76,22 @@ def ran() -> list[str]:
     return names
 
 
+def test_a_night_goes_on_after_a_failure_and_names_it(toy, monkeypatch, capsys):
+    one = {"study": {"question": "Why?", "minutes": 2, "targets": ["judge@base"]}, "seed": 3}
+    files.replace(Path("studies/one.yaml"), yaml.safe_dump(one))
+    files.replace(Path("studies/bad.yaml"), yaml.safe_dump(one | {"study": one["study"] | {"targets": ["judge@health_callous"]}}))
+    monkeypatch.setenv("TOY_FAILS", "health_callous")
+    with pytest.raises(RuntimeError, match="1 of 2 studies failed: bad"):
+        study.run_all(["bad", "one"])
+    said = capsys.readouterr().out
+    assert "about 4 min" in said and "study bad failed: " in said
+    assert Path("metrics/studies/one.json").exists() and not Path("metrics/studies/bad.json").exists()
+    ran()
+    with pytest.raises(ValueError, match="nothing"):
+        study.run_all(["one", "nothing"])
+    assert ran() == []  # bad input is said before the first runs
+
+
 def test_a_study_runs_what_differs_resumes_and_keeps_its_results(toy, monkeypatch, capsys):
     graph.reproduce()
     assert sorted(ran()) == sorted(["first", *KNOBS["subjects"]])

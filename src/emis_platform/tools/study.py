@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,24 @@ from emis_platform.tools import evidence, graph, river
 WORKSPACES, TRAINING = Path("work/studies"), Path("metrics/train")
 BESIDE = (".dvc/config", ".dvcignore", "dvc.yaml")
 LISTED, RESULT, TIMES = "study.sources.json", "study.result.json", "study.seconds.json"
+
+
+def run_all(names: Sequence[str], *, only: str | None = None, dry: bool = False, jobs: int = 1) -> None:
+    """`run` of each. One that fails does not hold up the others; RuntimeError names those that did. ValueError for bad input, before the first."""
+    expected = sum(studies.load(name)[0].minutes for name in names)
+    if len(names) > 1 and not dry:
+        print(f"{len(names)} studies, about {expected:g} min if nothing of them is cached: {', '.join(names)}", flush=True)
+    failed = {}
+    for name in names:
+        try:
+            run(name, only=only, dry=dry, jobs=jobs)
+        except RuntimeError as error:
+            if len(names) == 1:
+                raise
+            failed[name] = str(error)
+            print(f"study {name} failed: {error}", flush=True)
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(names)} studies failed: {', '.join(failed)}")
 
 
 def run(name: str, *, only: str | None = None, dry: bool = False, jobs: int = 1) -> None:
