@@ -69,6 +69,7 @@ def main() -> None:
         follow(tags, lines, over, Path.cwd())
     except Exception as error:
         sys.exit(one_line(error)[:300])
+    os._exit(0)  # at once: all is written, a training may be waiting, and MLflow's modules take long to tidy up
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 import time
 import warnings
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,15 @@ def address(workspace: Path) -> str:
 
 
 def exists(workspace: Path, uri: str) -> bool:
-    """False if the address is an SQLite file that is not there, so that looking makes none."""
-    return not uri.startswith("sqlite:///") or (workspace / uri.removeprefix("sqlite:///")).exists()
+    """False if the address is an SQLite file that is not there, so that looking makes none, or holds no experiment `emis`."""
+    if not uri.startswith("sqlite:///"):
+        return True
+    path = workspace / uri.removeprefix("sqlite:///")
+    if not path.exists():
+        return False
+    with closing(sqlite3.connect(path)) as database, suppress(sqlite3.Error):
+        return (EXPERIMENT,) in database.execute("select name from experiments")
+    return False
 
 
 def connect(workspace: Path, uri: str, name: str | None = None) -> tuple[Any, str]:
