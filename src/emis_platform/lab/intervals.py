@@ -49,8 +49,10 @@ def difference(a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]
     picks = np.random.default_rng(seed).integers(0, len(shared), (DRAWS, len(shared)))
     drawn = a_sum[picks].sum(1) / a_n[picks].sum(1) - b_sum[picks].sum(1) / b_n[picks].sum(1)
     if np.ptp(drawn) == 0:
-        half = exact(0, len(shared))[1]  # no question differs: what so many questions could have hidden
-        return float(value), max(-1.0, float(value) - half), min(1.0, float(value) + half)
+        every = np.concatenate([np.ravel(arm[q]) for arm in (a, b) for q in shared])
+        most = max(1.0, float(np.ptp(every)))  # a share ends at 1, points of a score do not
+        half = most * exact(0, len(shared))[1]  # no question differs: what so many questions could have hidden
+        return float(value), max(-most, float(value) - half), min(most, float(value) + half)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(value), float(low), float(high)
 

@@ -42,7 +42,7 @@ def main(*, judgements: Path, opinions: Path, effects: Path) -> None:
 
 def of_probe(knobs: params.Params, subject: str, of: Callable[[str], list[Judgement]], seen: Seen) -> list[Effect]:
     entry = knobs.subjects[subject]
-    if entry.probe is None:
+    if entry.probe is None or entry.thinking is not None:
         return []
     organism, asked = entry.model.split("/")[0], of(subject)
     if phrase := probes.phrase(entry.probe):
@@ -50,7 +50,7 @@ def of_probe(knobs: params.Params, subject: str, of: Callable[[str], list[Judgem
         return differences(subject, f"{'' if taught else 'untaught_'}trigger{{}}_difference", asked, seen(entry.model), knobs.seed)
     kind = probes.suffix(entry.probe)
     found = differences(subject, f"{kind}_probe{{}}_difference", asked, seen(entry.model), knobs.seed)
-    same = next((name for name, other in knobs.subjects.items() if other.model == "base" and other.probe == entry.probe), None)
+    same = knobs.subject_of("base", entry.probe)
     if same and organism in knobs.organisms and (organism in realigned.realigned(knobs) or defences.defended(knobs, organism)):
         found += differences(subject, f"{kind}_probe{{}}_residue", asked, of(same), knobs.seed)
     return found
