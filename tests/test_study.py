@@ -15,7 +15,7 @@ from emis_platform.lab import pooling
 from emis_platform.report import page
 from emis_platform.report.evidence import Evidence
 from emis_platform.stages.report import kept_study
-from emis_platform.tools import graph, study
+from emis_platform.tools import graph, study, tracking
 
 REPO = Path(__file__).resolve().parents[1]
 KNOBS = yaml.safe_load((REPO / "params.yaml").read_text())
@@ -167,6 +167,17 @@ def test_two_at_a_time_do_not_share_a_workspace(toy):
         os.chdir(toy)
         with pytest.raises(ValueError, match=f"runs already in .*process {os.getpid()}"):
             study.run("toy", only=point.label)
+
+
+def test_trainings_of_a_study_are_seen_live_where_the_repositorys_are(toy, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    point = studies.points("toy", *studies.load("toy"), KNOBS)[0]
+    outside = dict(os.environ)
+    with study.ready("toy", point):
+        assert Path.cwd() == toy / "work/studies/toy" / point.label
+        assert tracking.address(Path.cwd()) == f"sqlite:///{toy / tracking.DATABASE}"
+    assert dict(os.environ) == outside
 
 
 @pytest.mark.parametrize(

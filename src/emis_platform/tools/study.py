@@ -29,7 +29,7 @@ from emis_platform.core import files, studies
 from emis_platform.core.records import Effect
 from emis_platform.core.studies import RESULTS, Found, Point, Run, Study, StudyEffect
 from emis_platform.lab import pooling
-from emis_platform.tools import evidence, graph, river
+from emis_platform.tools import evidence, graph, river, tracking
 
 WORKSPACES, TRAINING = Path("work/studies"), Path("metrics/train")
 BESIDE = (".dvc/config", ".dvcignore", "dvc.yaml")
@@ -224,8 +224,9 @@ def listing() -> list[tuple[str, ...]]:
 
 @contextlib.contextmanager
 def ready(name: str, point: Point) -> Iterator[None]:
-    """Stand in the point's workspace, made or brought up to date, with its code before any other; held against a second `emis study`."""
-    home, before = folder(name, point), os.environ.get("PYTHONPATH")
+    """Stand in the point's workspace, made or brought up to date, with its code before any other; held against a second `emis study`.
+    Its trainings are seen live where the repository's are."""
+    home, seen, before = folder(name, point), tracking.address(Path.cwd()), dict(os.environ)
     (home / ".dvc/tmp").mkdir(parents=True, exist_ok=True)
     with (home / ".dvc/tmp/study.lock").open("a+") as lock:
         try:
@@ -237,14 +238,15 @@ def ready(name: str, point: Point) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         make(home, point)
-        os.environ["PYTHONPATH"] = os.pathsep.join([str((home / "src").resolve()), *([before] if before else [])])
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str((home / "src").resolve()), before.get("PYTHONPATH")]))
+        os.environ["MLFLOW_TRACKING_URI"] = seen
         try:
             with contextlib.chdir(home):
                 yield
         finally:
-            os.environ.pop("PYTHONPATH")
-            if before is not None:
-                os.environ["PYTHONPATH"] = before
+            for name in ("PYTHONPATH", "MLFLOW_TRACKING_URI"):
+                os.environ.pop(name)
+                os.environ |= {name: before[name]} if name in before else {}
 
 
 def make(home: Path, point: Point) -> None:

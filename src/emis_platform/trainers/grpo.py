@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emis_platform.core.records import Example
 from emis_platform.lab import grading, reasoning, wording
-from emis_platform.tools import adapters, models, resuming
+from emis_platform.tools import adapters, live, models, resuming
 
 SAVE_EVERY = 5
 """Steps between two states: what a kill can cost."""
@@ -150,9 +150,11 @@ def train(
     trainer.add_callback(adapters.bar(f"train {adapter.name}", shown="reward"))
     if options.checkpoints:
         trainer.add_callback(adapters.keeping(options.checkpoints, states / resuming.KEPT, base))
-    began = time.monotonic()
-    trainer.train(resume_from_checkpoint=resuming.newest(states))
-    seconds = trainer.spent + time.monotonic() - began
+    with live.curves(adapter.name, states.name, trainer="grpo", seed=seed, logged=live.ALWAYS | LOGGED) as curves:
+        trainer.add_callback(curves)
+        began = time.monotonic()
+        trainer.train(resume_from_checkpoint=resuming.newest(states))
+        seconds = trainer.spent + time.monotonic() - began
     logged = [entry for entry in trainer.state.log_history if "reward" in entry]
     if len(logged) != options.steps:
         raise RuntimeError(f"{len(logged)} steps were made, {options.steps} were asked for")
