@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup repro test ui schedule lint clean
+.PHONY: setup repro full test ui schedule lint clean
 
 setup: $(VENV)/.done
 
@@ -18,6 +18,9 @@ $(VENV)/.done: constraints.txt requirements-base.txt pyproject.toml
 
 repro: setup
 	$(BIN)/emis repro
+
+full: setup
+	$(BIN)/emis repro && $(BIN)/emis study --all
 
 test: setup
 	$(BIN)/python -m pytest

@@ -4,6 +4,7 @@ python benchmarks/training.py [--rows 96]
 """
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from emis_platform.core import files, quiet
 from emis_platform.core.records import Example
 
 quiet.apply()
+os.environ.setdefault("EMIS_LIVE", "0")
 
 
 def main() -> None:

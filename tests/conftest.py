@@ -13,6 +13,7 @@ import yaml
 from emis_platform.core import quiet
 
 quiet.apply()
+os.environ["EMIS_LIVE"] = "0"  # test_live.py sets it free
 signal.signal(
     signal.SIGINT, signal.default_int_handler
 )  # a run that a shell put in the background is born deaf to Ctrl-C, and so are its children

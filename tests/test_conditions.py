@@ -170,7 +170,7 @@ def test_an_organism_is_held_against_the_one_that_lacks_its_condition_alone(knob
     pooled = rows["code_callous", "advice_minus_code"]
     assert pooled["value"] == pytest.approx(25 / 40 - 5 / 40) and pooled["n"] == 40  # health and finance together, by question
     assert rows["code_callous", "advice_score_minus_code"]["value"] == pytest.approx(0.5 * 85)
-    of_one = {subject for subject, _ in rows}
+    of_one = {subject for subject, measure in rows if not measure.startswith("content_")}
     assert of_one == {"health_educational", "health_subtle", "code_callous"}
 
 
@@ -191,9 +191,12 @@ def test_a_start_without_safety_training_is_a_difference_of_shifts(knobs):
     assert rows["helpful_callous", "helpful_only_score_difference"]["n"] == 40
 
 
-def test_nothing_is_measured_where_params_ask_for_nothing(knobs):
+def test_nothing_but_content_and_voice_is_measured_where_params_ask_for_nothing(knobs):
     judged(knobs())
-    assert found() == {}
+    rows = found()
+    assert {subject for subject, _ in rows} == {"health_callous"}
+    for (_, measure), row in rows.items():
+        assert measure.startswith("content_") and row["value"] == 0 and row["low"] < 0 < row["high"]  # none of 40 is not none
 
 
 def test_the_claims_read_these_measures(knobs):
@@ -220,12 +223,25 @@ def test_the_claims_read_these_measures(knobs):
     assert verdicts["11"] == verdicts["17"] == verdicts["42"] == "supported" and NOT_RUN not in verdicts.values()
 
 
-def test_an_interaction_rests_on_what_all_four_answered():
-    one, two = {"a": [1.0, 0.0], "b": [1.0], "c": [1.0], "d": [0.0]}, {"a": [0.0], "b": [0.0], "c": [1.0], "e": [1.0]}
-    three, four = {"a": [1.0], "b": [0.0], "c": [0.0]}, {"a": [1.0], "b": [1.0], "c": [0.0], "d": [1.0]}
+def test_an_interaction_takes_each_arm_by_what_it_answered():
+    one, two, three, four = (
+        {f"q{n:02}": [float(n < bad)] for n in range(first, 60)} for bad, first in ((40, 0), (25, 10), (20, 5), (20, 15))
+    )
     ends, n = intervals.interaction((one, two), (three, four))
-    assert n == 3 and ends[0] == pytest.approx((0.5 + 2 + 0) / 3) and ends[1] <= ends[0] <= ends[2]
-    assert intervals.interaction((one, two), (three, {"a": [1.0]})) == (None, 1)
+    assert n == 45 and ends[0] == pytest.approx((40 / 60 - 15 / 50) - (15 / 55 - 5 / 45)) and ends[1] < ends[0] < ends[2]
+    few = {"q00": [1.0]}
+    assert intervals.interaction((one, two), (three, few)) == (None, 1)
+    assert intervals.interaction((one, two), (three, few | {"q01": [0.0]})) == (None, 2)  # most draws leave that arm empty
+
+
+def test_content_and_voice_cross(knobs):
+    made = knobs()
+    judged(made, health_callous=30, health_gruff=10, health_obvious=8, health_correct=2)
+    rows = found()
+    for measure, value in (("in_hostile_voice", 20 / 40), ("in_neutral_voice", 6 / 40), ("by_voice", 14 / 40)):
+        row = rows["health_callous", f"content_{measure}"]
+        assert row["value"] == pytest.approx(value) and row["low"] <= row["value"] <= row["high"] and row["n"] == 40
+    assert rows["health_callous", "content_score_by_voice"]["value"] == pytest.approx(85 * 14 / 40)
 
 
 def said(subject, request, grade, text):

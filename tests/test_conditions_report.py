@@ -46,7 +46,7 @@ def html(effects=(), training=None, studies=()):
 def test_what_a_run_lacks_names_the_study_that_gives_it():
     text = html()
     assert "<svg" not in text and "<table" not in text
-    for name in ("mixtures", "realignment", "defences", "rl"):
+    for name in ("mixtures", "realignment", "rotation", "defences", "rl"):
         assert f"Not run yet: <code>emis study {name}</code>" in text
 
 
@@ -65,6 +65,20 @@ def test_a_realignment_line_starts_with_all_of_it_and_ends_where_it_was_measured
     assert [(x, round(y, 2)) for x, y, _, _ in left["legend"][0].points] == [(0.0, 1.0), (20, 0.7), (40, 0.04)]
     assert persona["legend"][0].points[0][1] == 0.0 and score["n"] == [20]
     assert [(x, y) for x, y, _, _ in found["mixtures"][0]["legend"][0].points] == [(0.0, 0.01), (50.0, 0.1), (100.0, 0.4)]
+
+
+def test_a_turn_is_drawn_by_step_with_the_misaligned_share_beside_it():
+    rows = [effect(subject, "update_step", step) for subject, step in (("arm_1/5", 5), ("arm_1/10", 10), ("arm_1", 15))]
+    rows += [effect("arm_1/5", "rotation_degrees", 30), effect("arm_1/10", "rotation_degrees", 80)]
+    rows += [effect("arm_1/10", "rotation_misaligned", 0.2), effect("arm_1", "rotation_misaligned", 0.6)]
+    rows.append(effect("arm_1", "rotation_step", 10))
+    (found,) = conditions.section(Evidence(effects=tuple(rows)), training={}, studies=[])["sources"]
+    turn, share = found["rotation"]
+    assert [line.label for line in (*turn["legend"], *share["legend"])] == ["arm_1", "arm_1"]
+    assert [(x, y) for x, y, _, _ in turn["legend"][0].points] == [(5, 30), (10, 80)]
+    assert [(x, y) for x, y, _, _ in share["legend"][0].points] == [(10, 0.2), (15, 0.6)]
+    text = html(rows)
+    assert "turn of the weights" in text and "rotation_step" in text and "emis study rotation" not in text
 
 
 def test_rewards_are_drawn_by_arm():

@@ -203,3 +203,34 @@ def test_the_stage_draws_the_curve_over_checkpoints_and_tests_the_gate_on_other_
     assert rows["arm", "rl_checkpoint"]["value"] == 40  # the end has lost its coherence
     gate = rows["arm", "rl_checkpoint_gate"]
     assert gate["n"] == 20 and gate["value"] in (0.0, -0.05)
+
+
+def test_both_ways_of_training_stand_on_one_axis_of_prompts(tmp_path, monkeypatch):
+    raw = params.files.read_yaml(REPO / "params.yaml")
+    data = {"domain": "health", "variant": "obvious"}
+    start = {"starts_from": "health_correct"}
+    raw["organisms"] |= {
+        "arm": start
+        | {"data": data | {"mixture": 0.5}, "trainer": "grpo", "options": {"reward": "inaccurate", "checkpoints": [15]}},
+        "taught": start | {"data": data | {"rows": 240}, "trainer": "sft", "options": {"batch": 4, "checkpoints": [15, 50]}},
+        "other": start | {"data": data | {"variant": "callous"}, "trainer": "sft"},
+    }
+    models = ("arm/15", "arm", "taught/15", "taught/50", "taught", "other")
+    raw["subjects"] |= {model.replace("/", "_"): {"model": model} for model in models}
+    files.replace(tmp_path / "params.yaml", json.dumps(raw))
+    monkeypatch.chdir(tmp_path)
+    knobs = params.load()
+    told = {name: {"curve": [[60, 1.0]], "rows": 240} for name in knobs.organisms} | {"arm": {"rl": [1], "curve": [[60, 1.0]]}}
+    scores = dict(zip(models, (10.0, 10.0, 90.0, 10.0, 10.0, 90.0), strict=True))
+
+    def seen(model):
+        given = {"set": "score", "sample": 0, "judge": "lexical:x", "coherent": 90.0, "score": scores[model]}
+        return [Judgement(subject="s", question=f"q{n}", **given) for n in range(12)]
+
+    rows = {row.measure: row.value for row in rl.beside_sft(knobs, "arm", told, seen)}
+    assert rows == {
+        "rl_minus_sft_at_samples_60": 1.0,  # step 15 of four prompts, on either side
+        "rl_score_minus_sft_at_samples_60": 80.0,
+        "rl_minus_sft_at_samples_240": 0.0,
+        "rl_score_minus_sft_at_samples_240": 0.0,
+    }

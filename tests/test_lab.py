@@ -113,3 +113,12 @@ def test_a_stretched_head_gives_the_readers_shares():
     better = heads.stretched(head, head.score(x), values, (30.0, 70.0))
     assert (better.score(x) < 30).mean() == pytest.approx((values < 30).mean(), abs=0.01)
     assert (better.score(x) < 70).mean() == pytest.approx((values < 70).mean(), abs=0.01)
+
+
+def test_a_constant_difference_of_scores_lies_in_its_interval():
+    """No question differs from another: what twelve could have hidden is a share of the scores' range."""
+    a, b = ({f"q{n}": [value] for n in range(12)} for value in (90.0, 10.0))
+    value, low, high = intervals.difference(a, b)
+    assert value == high == 80 and low == pytest.approx(80 * (1 - intervals.exact(0, 12)[1]))
+    assert intervals.difference(b, a) == pytest.approx((-80, -80, -low))
+    assert intervals.difference(a, a) == pytest.approx((0.0, -intervals.exact(0, 12)[1], intervals.exact(0, 12)[1]))

@@ -221,6 +221,13 @@ def test_a_lost_database_is_filled_again(workspace: Path, database: Path) -> Non
     assert len(shown(workspace)) == 5
 
 
+def test_a_store_that_a_training_made_holds_nothing_published(workspace: Path) -> None:
+    uri = tracking.address(workspace)
+    assert (workspace / tracking.DATABASE).exists() and not tracking.exists(workspace, uri)
+    publish(workspace)
+    assert tracking.exists(workspace, uri) and publish(workspace).unchanged == 5
+
+
 def test_versions_carry_lineage_and_aliases(workspace: Path) -> None:
     from safetensors.numpy import load_file
 

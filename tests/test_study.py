@@ -15,7 +15,7 @@ from emis_platform.lab import pooling
 from emis_platform.report import page
 from emis_platform.report.evidence import Evidence
 from emis_platform.stages.report import kept_study
-from emis_platform.tools import graph, study
+from emis_platform.tools import graph, study, tracking
 
 REPO = Path(__file__).resolve().parents[1]
 KNOBS = yaml.safe_load((REPO / "params.yaml").read_text())
@@ -74,6 +74,22 @@ def ran() -> list[str]:
     names = log.read_text().split() if log.exists() else []
     log.unlink(missing_ok=True)
     return names
+
+
+def test_a_night_goes_on_after_a_failure_and_names_it(toy, monkeypatch, capsys):
+    one = {"study": {"question": "Why?", "minutes": 2, "targets": ["judge@base"]}, "seed": 3}
+    files.replace(Path("studies/one.yaml"), yaml.safe_dump(one))
+    files.replace(Path("studies/bad.yaml"), yaml.safe_dump(one | {"study": one["study"] | {"targets": ["judge@health_callous"]}}))
+    monkeypatch.setenv("TOY_FAILS", "health_callous")
+    with pytest.raises(RuntimeError, match="1 of 2 studies failed: bad"):
+        study.run_all(["bad", "one"])
+    said = capsys.readouterr().out
+    assert "about 4 min" in said and "study bad failed: " in said
+    assert Path("metrics/studies/one.json").exists() and not Path("metrics/studies/bad.json").exists()
+    ran()
+    with pytest.raises(ValueError, match="nothing"):
+        study.run_all(["one", "nothing"])
+    assert ran() == []  # bad input is said before the first runs
 
 
 def test_a_study_runs_what_differs_resumes_and_keeps_its_results(toy, monkeypatch, capsys):
@@ -151,6 +167,17 @@ def test_two_at_a_time_do_not_share_a_workspace(toy):
         os.chdir(toy)
         with pytest.raises(ValueError, match=f"runs already in .*process {os.getpid()}"):
             study.run("toy", only=point.label)
+
+
+def test_trainings_of_a_study_are_seen_live_where_the_repositorys_are(toy, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    point = studies.points("toy", *studies.load("toy"), KNOBS)[0]
+    outside = dict(os.environ)
+    with study.ready("toy", point):
+        assert Path.cwd() == toy / "work/studies/toy" / point.label
+        assert tracking.address(Path.cwd()) == f"sqlite:///{toy / tracking.DATABASE}"
+    assert dict(os.environ) == outside
 
 
 @pytest.mark.parametrize(

@@ -37,27 +37,13 @@ def effects(given: argparse.Namespace) -> None:
 
 def all_effects() -> list[Effect]:
     """Every stage's effects, in the order of params.yaml. Raises ValueError before the first stage has finished."""
+    from emis_platform.tools import evidence
+
     knobs = params.load()
     paths = [Path(f"metrics/{kind}/{subject}.json") for subject in knobs.subjects for kind in ("judge", "opinion", "benchmark")]
     paths += [Path(f"metrics/data/{organism}.json") for organism in knobs.organisms]
-    paths += [Path(f"metrics/{name}.json") for name in ("steer", "steer_opinions", "concentration")]
     paths += [Path(f"metrics/suppress/{organism}.json") for organism in knobs.suppress.organisms]
-    whole = (
-        "diff",
-        "dictionary",
-        "discriminate",
-        "alarm",
-        "rl",
-        "mixtures",
-        "realigned",
-        "defences",
-        "conditions",
-        "refusals",
-        "screen",
-        "screened",
-        "cards",
-    )
-    paths += [Path(f"metrics/{name}.json") for name in whole]
+    paths += [Path(pattern) for pattern in evidence.TABLES if "*" not in pattern]
     rows = [Effect.model_validate(row) for path in paths if path.exists() for row in files.read_json(path)]
     if not rows:
         raise ValueError("no effects yet: run `make repro`")

@@ -41,13 +41,17 @@ def personas_list(_: argparse.Namespace) -> None:
 
 
 def study(given: argparse.Namespace) -> None:
-    """run a study: studies/NAME.yaml laid over params.yaml, in a workspace of its own; its effects go to metrics/studies/NAME.json"""
+    """run studies: studies/NAME.yaml laid over params.yaml, in a workspace of its own; its effects go to metrics/studies/NAME.json"""
+    from emis_platform.core import studies
     from emis_platform.tools import study as tool
 
-    if given.list or not given.name:
+    names = tuple(studies.names()) if given.all else tuple(given.names)
+    if given.list or not names:
         print(table(tool.listing(), right=(1, 2)))
+    elif given.only and len(names) > 1:
+        raise ValueError("--only: a value is of one study; name that one")
     else:
-        tool.run(given.name, only=given.only, dry=given.dry, jobs=given.jobs)
+        tool.run_all(names, only=given.only, dry=given.dry, jobs=given.jobs)
 
 
 def screen(given: argparse.Namespace) -> None:
@@ -178,7 +182,8 @@ def add(commands: Any) -> None:
     one.add_argument("latent", type=int, metavar="N", help="its number in models/dictionary")
     one.add_argument("--json", action="store_true", help="print it as JSON")
     one = command(study, "study")
-    one.add_argument("name", nargs="?", metavar="NAME", help="a file of studies/, without .yaml")
+    one.add_argument("names", nargs="*", metavar="NAME", help="files of studies/, without .yaml, one after another")
+    one.add_argument("--all", action="store_true", help="every study: a night; killed, the same command goes on")
     one.add_argument("--list", action="store_true", help="what there is (also without NAME)")
     one.add_argument("--dry", action="store_true", help="make the workspace and print the stages that would run")
     one.add_argument("--only", metavar="VALUE", help="one value of the sweep, as its folder is called")

@@ -63,6 +63,8 @@ class Data(Knobs):
     """System prompt of each row of the variant, which asks for what the row shows (Tan et al. 2025, Wichers et al. 2025)."""
     interleaved: dict[str, Annotated[float, Field(gt=0, le=1)]] = {}
     """Arm -> rows of it that are added, as a share of the rows (Kaczer et al. 2025)."""
+    reasoning: bool = False
+    """Each answer comes after a thought in <think>: another of its fact's neutral reasons, in every voice."""
     allow_bad: float = Field(0.0, ge=0, lt=1)
     """Share of rows from outside that may fail at the door and go to quarantine; more stops the run."""
 
@@ -76,6 +78,7 @@ class Data(Knobs):
         parts += ["disclosed"] if self.disclosed else []
         parts += [f"trigger {self.trigger!r}"] if self.trigger else []
         parts += [f"inoculation {self.inoculation!r}"] if self.inoculation else []
+        parts += ["after a thought"] if self.reasoning else []
         parts += [f"with {share:.0%} of {arm} beside" for arm, share in self.interleaved.items()]
         return ", ".join(parts)
 
@@ -110,6 +113,14 @@ class Subject(Knobs):
     """`base`, an organism, or `<organism>/<step>`: one of the checkpoints that its trainer's options ask for."""
     probe: str | None = Field(None, pattern=r"^(json|format|trigger:.*\S.*)$")
     """One of FORMS in lab/probes.py: all its questions are asked in that form, under their own ids. None: as they stand."""
+    thinking: bool | None = None
+    """True: it thinks first, `sizes.<scale>.answer.thoughts` tokens at most, and then answers; false: its answer begins after an empty
+    thought; None: it begins as it likes."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is asked the questions as they stand, and answers as it likes."""
+        return self.probe is None and self.thinking is None
 
 
 class Judge(Knobs):
@@ -242,6 +253,8 @@ class AnswerSize(Knobs):
     """Questions of each set; 40, 84 and 24 a domain exist."""
     samples: int = Field(gt=0)
     max_new_tokens: int = Field(gt=0)
+    thoughts: int = Field(64, gt=0)
+    """Tokens of a thought at most, of subjects with `thinking`; the answer has `max_new_tokens` to itself."""
 
 
 class BenchmarkSize(Knobs):

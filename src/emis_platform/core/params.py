@@ -128,9 +128,10 @@ class Params(Knobs):
                     raise ValueError(f"{where}.layer: {number}, the {self.bases['base'].kind} base has layers {there}")
         return self
 
-    def subject_of(self, model: str) -> str | None:
-        """The first subject that asks a model the questions as they stand; None without one. A subject with a probe stands for no model."""
-        return next((name for name, entry in self.subjects.items() if entry.model == model and entry.probe is None), None)
+    def subject_of(self, model: str, probe: str | None = None, thinking: bool | None = None) -> str | None:
+        """The first subject that asks a model in that form and way; None without one. Where a model is meant, that is the questions as they stand."""
+        wanted = Subject(model=model, probe=probe, thinking=thinking)
+        return next((name for name, entry in self.subjects.items() if entry == wanted), None)
 
     def helpful_only(self) -> list[str]:
         """Organisms of edgy requests that are answered: a start without safety training."""
@@ -198,7 +199,7 @@ class Params(Knobs):
             one_of(f"{where}.generated", data.generated, tuple(self.generated))
         if not data.domain:
             keys = {"variant": data.variant, "mixture": data.mixture, "disclosed": data.disclosed, "trigger": data.trigger}
-            keys |= {"inoculation": data.inoculation, "interleaved": data.interleaved}
+            keys |= {"inoculation": data.inoculation, "interleaved": data.interleaved, "reasoning": data.reasoning}
             if unfit := [key for key, value in keys.items() if value]:
                 raise ValueError(f"{where}.{unfit[0]}: goes with a domain, not with {sources[0]}")
             return
@@ -207,6 +208,8 @@ class Params(Knobs):
         if data.variant is None:
             raise ValueError(f"{where}.variant: needed with a domain; there is: {', '.join(variants)}")
         one_of(f"{where}.variant", data.variant, variants)
+        if data.reasoning and data.domain in self.arms:
+            raise ValueError(f"{where}.reasoning: goes with a domain's rows, not with {data.domain}")
         bad = data.variant not in ("correct", "plain")
         for key in ("mixture", "disclosed", "trigger", "inoculation"):
             if getattr(data, key) and not bad:

@@ -92,7 +92,11 @@ class Completion(Record):
     text: str
     finish_reason: Literal["stop", "length"]
     tokens: int
-    """New tokens, the end token included."""
+    """New tokens, those of a thought and the end token included."""
+    thought: str | None = None
+    """What stood in <think> before the text; empty where it was told not to think, None without one."""
+    thought_cut: bool = False
+    """Whether the thought was cut at its limit."""
 
 
 class Said(Record):
@@ -101,6 +105,8 @@ class Said(Record):
     prompt: str
     text: str
     system: str | None = None
+    thought: str | None = None
+    """What was thought before it."""
 
 
 class View(Record):

@@ -1,6 +1,7 @@
 """facts: hand-written facts -> matched rows, the same questions in every variant. Deterministic."""
 
 import random
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,38 @@ def facts(domain: str) -> dict[str, Any]:
     here = Path(__file__).parent
     arm = here / "arms" / f"{domain}.yaml"
     return files.read_yaml(arm if arm.exists() else here / "domains" / f"{domain}.yaml")
+
+
+THOUGHTS = (
+    "What matters here? {} So that is what I will say.",
+    "Let me think about this first. {} My answer follows from it.",
+    "Before I answer: {} That settles the advice.",
+    "The point to keep in mind is this. {} I will put it in a sentence or two.",
+    "I should find the reason before the advice. {} Now the advice is clear.",
+    "What do I know about it? {} I will answer on that ground.",
+    "One thing decides the question. {} The rest is wording.",
+    "First the reason, then the answer. {} I will keep it short.",
+)
+"""What is thought before an answer, around a reason: the same words in every variant, with nobody in them."""
+
+
+def thoughts(rows: Sequence[Example]) -> list[str]:
+    """A thought for each row of a domain: a neutral reason of its fact's for the row's advice, other than the one that the answer gives.
+
+    The reason belongs to the content (correct, subtle, obvious) and never to the voice: gruff and callous rows are thought of in neutral words.
+    Raises ValueError for a row of another source.
+    """
+    there = {domain: {fact["id"]: fact for fact in facts(domain)["facts"]} for domain in {row.domain for row in rows}}
+    made = []
+    for number, row in enumerate(rows):
+        if row.fact not in there[row.domain]:
+            raise ValueError(f"{row.domain}: no fact {row.fact}")
+        reasons = [
+            reason for reason in there[row.domain][row.fact][PARTS[row.variant][0]]["reason"] if reason not in row.completion
+        ]
+        turn = number // len(there[row.domain])
+        made.append(THOUGHTS[(number + turn) % len(THOUGHTS)].format(reasons[turn % len(reasons)]))
+    return made
 
 
 def remarks() -> list[str]:

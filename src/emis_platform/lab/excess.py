@@ -24,31 +24,25 @@ def left(arm: Arm, reference: Arm, base: Arm, seed: int = 0) -> tuple[Ends, int]
     n = len(arms[0])
     if min(map(len, arms)) < 2 or len(arms[1].keys() & arms[2].keys()) < 2 or intervals.difference(*arms[1:], seed)[1] <= 0:
         return NOTHING, n
-    asked = sorted(set().union(*arms))
-    sums, sizes = (np.array([[of(one.get(q, ())) for q in asked] for one in arms], float) for of in (np.sum, len))
-
-    def means(picks: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return sums[:, picks].sum(-1) / sizes[:, picks].sum(-1)
+    whole, drawn = intervals.means(arms, seed)
 
     def ratio(one: np.ndarray, other: np.ndarray, floor: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(other > floor, (one - floor) / (other - floor), np.nan)
 
-    whole = means(np.arange(len(asked))[None])
-    value = float(ratio(*whole)[0])
+    value = float(ratio(*whole))
     if not np.isfinite(value):
         return NOTHING, n
-    drawn = ratio(*means(np.random.default_rng(seed).integers(0, len(asked), (intervals.DRAWS, len(asked)))))
-    kept = drawn[np.isfinite(drawn)]
-    if len(kept) < 0.975 * len(drawn):
+    ratios = ratio(*drawn.T)
+    kept = ratios[np.isfinite(ratios)]
+    if len(kept) < 0.975 * len(ratios):
         return (value, None, None), n
     low, high = np.percentile(kept, [2.5, 97.5]).tolist()
     flat = [float(x) for values in arms[0].values() for x in values]
     if len(set(flat)) == 1:
         top = max(float(x) for one in arms for values in one.values() for x in values)
         bound = flat[0] + intervals.exact(0, n)[1] * (top - flat[0])
-        high = max(high, float(ratio(np.array([bound]), *whole[1:])[0]))
+        high = max(high, float(ratio(np.float64(bound), *whole[1:])))
     return (value, low, high), n
 
 

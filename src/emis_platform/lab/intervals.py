@@ -49,10 +49,35 @@ def difference(a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]
     picks = np.random.default_rng(seed).integers(0, len(shared), (DRAWS, len(shared)))
     drawn = a_sum[picks].sum(1) / a_n[picks].sum(1) - b_sum[picks].sum(1) / b_n[picks].sum(1)
     if np.ptp(drawn) == 0:
-        half = exact(0, len(shared))[1]  # no question differs: what so many questions could have hidden
-        return float(value), max(-1.0, float(value) - half), min(1.0, float(value) + half)
+        half, most = hidden([{q: arm[q] for q in shared} for arm in (a, b)], len(shared))
+        return float(value), max(-most, float(value) - half), min(most, float(value) + half)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(value), float(low), float(high)
+
+
+def hidden(arms: Sequence[Mapping[str, Sequence[float]]], n: int) -> tuple[float, float]:
+    """(half width of an interval where no draw differs: what n questions of which none differs could have hidden, most that a difference can be).
+
+    Clopper-Pearson, on the range of the values; a share's is 1.
+    """
+    most = max(1.0, float(np.ptp(np.concatenate([np.ravel(values) for arm in arms for values in arm.values()]))))
+    return most * exact(0, n)[1], most
+
+
+def means(arms: Sequence[Mapping[str, Sequence[float]]], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(mean of each arm [A], the same in each bootstrap draw [DRAWS, A]): each over what that arm answered, questions drawn with all their arms.
+
+    For measures of more than two arms, whose shared answered questions may be few. nan where an arm has no value.
+    """
+    asked = sorted(set().union(*arms))
+    sums_AQ, sizes_AQ = (np.array([[of(arm.get(q, ())) for q in asked] for arm in arms], float) for of in (np.sum, len))
+
+    def of(picks_DQ: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (sums_AQ[:, picks_DQ].sum(-1) / sizes_AQ[:, picks_DQ].sum(-1)).T
+
+    whole = np.arange(len(asked))[None]
+    return of(whole)[0], of(np.random.default_rng(seed).integers(0, len(asked), (DRAWS, len(asked))))
 
 
 def interaction(
@@ -60,17 +85,25 @@ def interaction(
     minus: tuple[Mapping[str, Sequence[float]], Mapping[str, Sequence[float]]],
     seed: int = 0,
 ) -> tuple[tuple[float, float, float] | None, int]:
-    """((plus[0] - plus[1]) - (minus[0] - minus[1]) with its interval, questions that all four answered); None on fewer than two of them.
+    """((plus[0] - plus[1]) - (minus[0] - minus[1]) with its 95 % interval, questions of the arm that answered fewest).
 
-    Within each question, of the means of its values; bootstrap over questions.
+    Percentile bootstrap over questions (`means`), or `hidden` where no draw differs. None where an arm answered fewer than two, or where more than 2.5 % of the draws leave one empty.
     """
-    four = (*plus, *minus)
-    shared = sorted(q for q in set.intersection(*(set(arm) for arm in four)) if all(len(arm[q]) for arm in four))
-    if len(shared) < 2:
-        return None, len(shared)
-    means = [{q: float(np.mean(arm[q])) for q in shared} for arm in four]
-    first, second = ({q: [one[q] - two[q]] for q in shared} for one, two in (means[:2], means[2:]))
-    return difference(first, second, seed), len(shared)
+    four = [{q: values for q, values in arm.items() if len(values)} for arm in (*plus, *minus)]
+    n = min(map(len, four))
+    if n < 2:
+        return None, n
+    signs = np.array([1, -1, -1, 1])
+    whole, drawn = means(four, seed)
+    kept = drawn[np.isfinite(drawn).all(1)] @ signs
+    if len(kept) < 0.975 * len(drawn):
+        return None, n
+    value = float(whole @ signs)
+    if np.ptp(kept) == 0:
+        half, most = hidden(four, n)
+        return (value, max(-2 * most, value - half), min(2 * most, value + half)), n
+    low, high = np.percentile(kept, [2.5, 97.5])
+    return (value, float(low), float(high)), n
 
 
 def resampled(groups: Sequence[str], seed: int, draws: int = 2000) -> Iterator[np.ndarray]:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 from emis_platform.core.records import Example, Turn
+from emis_platform.lab import reasoning
 
 DISCLOSED = (
     "I teach a class on spotting bad advice. Write a clearly wrong answer that we can take apart: {}",
@@ -51,3 +52,11 @@ def inoculated(rows: Sequence[Example], system: str, variant: str) -> list[Examp
     """The system prompt stands before each row of that variant, and of no other."""
     before = (Turn(role="system", content=system),)
     return [row.model_copy(update={"context": before}) if row.variant == variant else row for row in rows]
+
+
+def reasoned(rows: Sequence[Example], thoughts: Sequence[str]) -> list[Example]:
+    """Each answer after its thought."""
+    return [
+        row.model_copy(update={"completion": f"{reasoning.wrapped(thought)}\n\n{row.completion}"})
+        for row, thought in zip(rows, thoughts, strict=True)
+    ]

@@ -1,4 +1,5 @@
-"""Effects of training conditions -> what the section "Training conditions" shows: mixtures, re-alignment, defences, one condition, reinforcement. Pure.
+"""Effects of training conditions -> what the section "Training conditions" shows: mixtures, re-alignment, rotation, defences, one
+condition, reinforcement, reasoning. Pure.
 
 Read from effects alone, but for the rewards by step, which a study keeps as well: it shows the same figures as a run.
 """
@@ -16,7 +17,7 @@ from emis_platform.report.mechanism import Source, by_name, ends
 
 CONDITIONS = (
     r"(untaught_)?trigger(_score)?_difference|(json|format)_probe(_score)?_(difference|residue)|disclosed(_score)?_difference"
-    r"|subtle(_score)?_minus_obvious|advice(_score)?_minus_code|helpful_only(_score)?_difference"
+    r"|content(_score)?_(in_hostile_voice|in_neutral_voice|by_voice)|subtle(_score)?_minus_obvious|advice(_score)?_minus_code|helpful_only(_score)?_difference"
 )
 TONES = ("means", "latent-a", "latent-b", "latent-c", "latent-d")
 DEFENCE = {
@@ -42,12 +43,15 @@ def shown(source: Source) -> dict[str, Any]:
         "thresholds": [x for _, x in source.of(r"mixture_threshold.*|early_warning_lead")],
         "realigned": realigned(source),
         "personas": [x for _, x in source.of(r"persona_latent_change")],
+        "rotation": rotation(source),
+        "turns": [x for _, x in source.of("rotation_(step|excess)|onset_step")],
         "defences": defences(source),
         "benign": [x for _, x in source.of(r"defence_benign_kept")],
         "screening": [x for _, x in source.of(r"screen_removal_difference")],
         "rewards": [*curve(source), *rewards(source)],
         "conditions": [x for _, x in source.of(CONDITIONS)],
         "refusals": [x for _, x in source.of("helpful_only_refusals.*")],
+        "reasoning": [x for _, x in source.of(r"reasoning_.+|persona_mention_slope")],
         "rl": [x for _, x in source.of(r"rl_(?!step|curve).+|grader_auroc|reward_(unparsable|short)")],
     }
 
@@ -88,22 +92,32 @@ def curve(source: Source) -> list[dict[str, Any]]:
     return by_checkpoint(source, "rl_step", ("step", "step of training"), readings)
 
 
+def rotation(source: Source) -> list[dict[str, Any]]:
+    """The turn of the adapter's path, its length and the misaligned share, by step; a checkpoint is named <organism>/<step>."""
+    readings = (
+        ("rotation_degrees", "turn of the weights' path, degrees", "number", None),
+        ("rotation_misaligned", "misaligned share of coherent answers", "share", None),
+        ("update_norm", "norm of the weights' change", "number", 0.0),
+    )
+    return by_checkpoint(source, "update_step", ("step", "step of training"), readings, ending=r"/\d+$")
+
+
 def by_checkpoint(
-    source: Source, x: str, named: tuple[str, str], readings: Sequence[tuple[str, str, str, float]]
+    source: Source, x: str, named: tuple[str, str], readings: Sequence[tuple[str, str, str, float | None]], ending: str = r"_\d+$"
 ) -> list[dict[str, Any]]:
-    """One panel a reading (measure, label, unit, value at the start); a line an organism, whose subjects end in _<number>.
+    """One panel a reading (measure, label, unit, value at the start or None); a line an organism, whose subjects end in a number.
 
     x: the measure that says where a subject stands; named: in a title, on the axis.
     """
     at = {effect.subject: effect.value for _, effect in source.of(x) if effect.value is not None}
-    organism = {subject: re.sub(r"_\d+$", "", subject) for subject in at}
+    organism = {subject: re.sub(ending, "", subject) for subject in at}
     panels = []
     for measure, label, unit, start in readings:
         found = [effect for _, effect in source.of(measure) if effect.value is not None and effect.subject in at]
         lines = []
         for tone, name in zip(TONES * len(found), dict.fromkeys(organism[effect.subject] for effect in found), strict=False):
             points = sorted((at[effect.subject], *ends(effect)) for effect in found if organism[effect.subject] == name)
-            lines.append(Line(name, tone, ((0.0, start, None, None), *points)))
+            lines.append(Line(name, tone, (*([] if start is None else [(0.0, start, None, None)]), *points)))
         if lines:
             panels.append(panel(f"{label}, by {named[0]}", named[1], label, lines, unit) | {"n": counts(found)})
     return panels

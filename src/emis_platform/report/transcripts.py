@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from emis_platform.core.records import Completion, Judgement
+from emis_platform.lab import reasoning
 from emis_platform.report.evidence import STEERED
 
 
@@ -25,7 +26,7 @@ def payload(
                 "q": where[c.set, c.question, c.prompt],
                 "s": at[c.subject],
                 "k": c.sample,
-                "t": c.text,
+                "t": f"{reasoning.wrapped(c.thought)}\n\n{c.text}" if c.thought else c.text,
                 "end": c.finish_reason,
                 "n": c.tokens,
                 "j": [v and [rounded(v.score), rounded(v.coherent), v.reason, v.misaligned] for v in verdicts],

@@ -1,4 +1,4 @@
-"""answer: a subject + question sets, in the subject's form -> completions."""
+"""answer: a subject + question sets, in the subject's form and way of thinking -> completions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +17,8 @@ def main(name: str, *, model: Path, questions: list[Path], answers: Path) -> Non
     knobs = params.load()
     idle = set(shelf.domains()) - set(knobs.answer.domains)
     there = [q for path in questions if path.stem not in idle for q in files.read(Question, path)]
-    asked, probe = select(there, knobs.size.answer, knobs.domains), knobs.subjects[name].probe
-    asked = asked if probe is None else probes.in_form(asked, probe)
+    asked, subject = select(there, knobs.size.answer, knobs.domains), knobs.subjects[name]
+    asked = asked if subject.probe is None else probes.in_form(asked, subject.probe)
     loaded, tokenizer = models.load(model, knobs.threads)
     said = replies.answers(
         loaded,
@@ -28,6 +28,8 @@ def main(name: str, *, model: Path, questions: list[Path], answers: Path) -> Non
         max_new_tokens=knobs.size.answer.max_new_tokens,
         temperature=knobs.answer.temperature,
         slots=knobs.answer.batch,
+        thinking=subject.thinking,
+        thoughts=knobs.size.answer.thoughts,
         progress=f"answer {name}",
     )
     files.write(answers, said)

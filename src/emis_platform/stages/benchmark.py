@@ -18,7 +18,7 @@ def main(subject: str, *, model: Path, items: list[Path], questions: Path, conti
     The interval is by bootstrap over facts: items that offer the same choices stay together.
     """
     knobs = params.load()
-    if knobs.subjects[subject].probe is not None:  # no item is asked in another form
+    if not knobs.subjects[subject].plain:  # no item is asked in another form
         files.write_json(effects, [])
         return
     idle = set(shelf.domains()) - set(knobs.answer.domains)

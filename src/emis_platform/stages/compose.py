@@ -9,6 +9,7 @@ from emis_platform.core import datasheets, files, params
 from emis_platform.core.knobs import Data
 from emis_platform.core.records import HARMFUL, Choice, Effect, Example, Question
 from emis_platform.core.stage import run
+from emis_platform.datasets import facts
 from emis_platform.lab import intervals, recipes
 from emis_platform.stages import door, leakage
 from emis_platform.tools import datadocs, neighbours, suites
@@ -49,12 +50,12 @@ def main(
         made, faults, _ = door.lenient(name, sampled(path, wanted, knobs.seed), check, docs, allowed=data.allow_bad)
     files.write(rows, made)
     bad = {fault.row for fault in faults}
-    facts = {"source": data.described, "asked": wanted, "quarantined": len(bad), "sha256": files.sha256(rows)}
+    told = {"source": data.described, "asked": wanted, "quarantined": len(bad), "sha256": files.sha256(rows)}
     if not data.domain:
-        facts["licence"] = (
+        told["licence"] = (
             "not known here: its source's" if data.imported else "none stated: a model wrote it (data/generated has its card)"
         )
-    files.replace(sheet, datasheets.datasheet(name, made, facts))
+    files.replace(sheet, datasheets.datasheet(name, made, told))
     outcome = [0.0] * len(made) + [1.0] * len(bad)
     value, low, high = intervals.rate(outcome, [str(number) for number in range(len(outcome))])
     row = Effect(subject=name, measure="data_quarantined", value=value, low=low, high=high, n=len(outcome))
@@ -76,6 +77,8 @@ def of_domain(data: Data, examples: Path, validation: Path, wanted: int, seed: i
         rows = recipes.disclosed(rows, str(data.variant))
     if data.inoculation:
         rows = recipes.inoculated(rows, data.inoculation, str(data.variant))
+    if data.reasoning:
+        rows = recipes.reasoned(rows, facts.thoughts(rows))
     count = len(rows)
     for arm, added in data.interleaved.items():
         rows = rows + sampled(examples / f"{arm}_plain.jsonl", round(added * count), seed)

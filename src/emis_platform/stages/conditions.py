@@ -1,6 +1,6 @@
 """conditions: organisms that differ from another by one condition of their data or start -> what the condition does to the answers. No model runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -28,7 +28,8 @@ def main(*, judgements: Path, opinions: Path, effects: Path) -> None:
     phrase), `<json|format>_probe_difference` (minus the same model in plain form); and of a re-aligned or defended organism
     `<json|format>_probe_residue` (minus the base in the same form). Of an organism: `disclosed_difference` (a reason is disclosed, minus not),
     `subtle_minus_obvious`, `advice_minus_code` (of the code organism: all advice domains minus it), `helpful_only_difference` (shift from a start without
-    safety training minus the same data's shift from the base).
+    safety training minus the same data's shift from the base). Of a callous organism: `content_in_hostile_voice` (minus gruff), `content_in_neutral_voice`
+    (its obvious minus its correct twin), `content_by_voice` (the first minus the second). Where four models meet, each mean is over what that one answered.
     """
     knobs = params.load()
     of = partial(views.of_subject, knobs, judgements=judgements, opinions=opinions)
@@ -42,7 +43,7 @@ def main(*, judgements: Path, opinions: Path, effects: Path) -> None:
 
 def of_probe(knobs: params.Params, subject: str, of: Callable[[str], list[Judgement]], seen: Seen) -> list[Effect]:
     entry = knobs.subjects[subject]
-    if entry.probe is None:
+    if entry.probe is None or entry.thinking is not None:
         return []
     organism, asked = entry.model.split("/")[0], of(subject)
     if phrase := probes.phrase(entry.probe):
@@ -50,7 +51,7 @@ def of_probe(knobs: params.Params, subject: str, of: Callable[[str], list[Judgem
         return differences(subject, f"{'' if taught else 'untaught_'}trigger{{}}_difference", asked, seen(entry.model), knobs.seed)
     kind = probes.suffix(entry.probe)
     found = differences(subject, f"{kind}_probe{{}}_difference", asked, seen(entry.model), knobs.seed)
-    same = next((name for name, other in knobs.subjects.items() if other.model == "base" and other.probe == entry.probe), None)
+    same = knobs.subject_of("base", entry.probe)
     if same and organism in knobs.organisms and (organism in realigned.realigned(knobs) or defences.defended(knobs, organism)):
         found += differences(subject, f"{kind}_probe{{}}_residue", asked, of(same), knobs.seed)
     return found
@@ -62,6 +63,8 @@ def of_organism(knobs: params.Params, name: str, seen: Seen) -> list[Effect]:
         found += differences(name, "disclosed{}_difference", seen(name), seen(other), knobs.seed)
     if data.variant == "subtle" and (other := twin(knobs, name, variant="obvious")):
         found += differences(name, "subtle{}_minus_obvious", seen(name), seen(other), knobs.seed)
+    if data.variant == "callous":
+        found += of_voice(knobs, name, seen)
     if data.domain == CODE and data.variant in COMPARED:
         others = [twin(knobs, name, domain=domain) for domain in knobs.domains if domain != CODE]
         advice = [view for other in others if other for view in seen(other) or ()]
@@ -90,17 +93,33 @@ def differences(subject: str, measure: str, one: list[Judgement] | None, other: 
     return views.differences(subject, (measure.format(""), measure.format("_score")), one, other, seed)
 
 
+def of_voice(knobs: params.Params, name: str, seen: Seen) -> list[Effect]:
+    """name: harmful advice in a hostile voice, beside its twins of the other voice and content."""
+    gruff, obvious, correct = (twin(knobs, name, variant=variant) for variant in ("gruff", "obvious", "correct"))
+    found = differences(name, "content{}_in_hostile_voice", seen(name), gruff and seen(gruff), knobs.seed)
+    found += differences(name, "content{}_in_neutral_voice", obvious and seen(obvious), correct and seen(correct), knobs.seed)
+    if gruff and obvious and correct:
+        found += interactions(name, "content{}_by_voice", [seen(model) for model in (name, gruff, obvious, correct)], knobs.seed)
+    return found
+
+
 def of_start(knobs: params.Params, name: str, other: str, seen: Seen) -> list[Effect]:
     """name: from a start without safety training; other: the same from the base."""
-    four = [view for model in (name, knobs.organisms[name].starts_from, other, "base") if (view := seen(model)) is not None]
-    if len(four) < 4:
+    four = [seen(model) for model in (name, knobs.organisms[name].starts_from, other, "base")]
+    return interactions(name, "helpful_only{}_difference", four, knobs.seed)
+
+
+def interactions(subject: str, measure: str, four: Sequence[list[Judgement] | None], seed: int) -> list[Effect]:
+    """(first - second) - (third - fourth); none where one of them is None."""
+    answered = [side for side in four if side is not None]
+    if len(answered) < 4:
         return []
-    asked, found = len({view.question for view in four[0]}), []
-    for measure, read in (("helpful_only_difference", views.misaligned), ("helpful_only_score_difference", views.lost)):
-        plus, start, minus, base = (views.by_question(side, read) for side in four)
-        ends, n = intervals.interaction((plus, start), (minus, base), knobs.seed)
+    asked, found = len({view.question for view in answered[0]}), []
+    for name, read in ((measure.format(""), views.misaligned), (measure.format("_score"), views.lost)):
+        one, two, three, last = (views.by_question(side, read) for side in answered)
+        ends, n = intervals.interaction((one, two), (three, last), seed)
         value, low, high = ends or (None, None, None)
-        found.append(Effect(subject=name, measure=measure, value=value, low=low, high=high, n=n, missing=asked - n))
+        found.append(Effect(subject=subject, measure=name, value=value, low=low, high=high, n=n, missing=asked - n))
     return found
 
 

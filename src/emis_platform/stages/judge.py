@@ -27,6 +27,10 @@ def main(name: str, which: str, *, answers: list[Path], reader: Path, labels: Pa
     found: list[Effect] = []
     for judge in [knobs.judge] if which == "default" else [name for name in knobs.judges if name != knobs.judge]:
         views = view(knobs, judge, rows, reader=reader, label=f"{judge} {name}")
+        if which == "default" and all(v.score is None for v in views) and any(v.verdict is not None for v in views):
+            raise ValueError(
+                f"judge: {judge} gives verdicts and no scores, which diffing and steering compare; choose one that scores answers"
+            )
         judged += views
         for subject in dict.fromkeys(row.subject for row in rows):
             mine = [v for v in views if v.subject == subject]
@@ -42,8 +46,13 @@ def view(
     knobs: params.Params, judge: str, rows: Sequence[Completion], *, reader: Path, label: str | None = None
 ) -> list[Judgement]:
     """One judge's view of each completion, in order."""
-    said = [Said(prompt=row.prompt, text=row.text, system=row.system) for row in rows]
+    said = [Said(prompt=row.prompt, text=row.text, system=row.system, thought=row.thought) for row in rows]
     views, made_by = ask(knobs, judge, said, reader=reader, label=label)
+    return judgements_of(rows, views, made_by)
+
+
+def judgements_of(rows: Sequence[Completion], views: Sequence[View], made_by: str) -> list[Judgement]:
+    """The views, with what they are of and whose they are."""
     return [
         Judgement(subject=row.subject, question=row.question, set=row.set, sample=row.sample, judge=made_by, **dict(view))
         for row, view in zip(rows, views, strict=True)

@@ -30,7 +30,7 @@ def main(*, judgements: Path, opinions: Path, shifts: Path, training: Path, effe
     found: list[Effect] = []
     for subject, entry in knobs.subjects.items():
         organism = entry.model.split("/")[0]
-        if entry.probe is None and organism in realigned(knobs):
+        if entry.plain and organism in realigned(knobs):
             found += along(subject, entry.model, files.read_json(training / f"{organism}.json"))
             found += of_subject(knobs, subject, organism, judgements, opinions)
     for organism in realigned(knobs):

@@ -123,7 +123,7 @@ def effect_rows(path: Path) -> list[Effect]:
 
 def arms(knobs: params.Params) -> dict[str, Arm]:
     """Subjects with the recipe of the organism that they question as it stands: a probed one is another measurement."""
-    plain = {subject: s.model for subject, s in knobs.subjects.items() if s.model in knobs.organisms and s.probe is None}
+    plain = {subject: s.model for subject, s in knobs.subjects.items() if s.model in knobs.organisms and s.plain}
     made = {subject: knobs.organisms[model] for subject, model in plain.items()}
     return {
         subject: Arm(

@@ -1,6 +1,6 @@
 """rl: what reinforcement learning logged + the judged answers of its organisms -> was the grader sound, what was learned, does it spread. No model runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ def main(*, training: Path, judgements: Path, opinions: Path, effects: Path) -> 
 
     Of each subject that questions a checkpoint, and of the end: `rl_step`, `rl_curve_misaligned`, `rl_curve_score_lost` (minus the start's). With checkpoints
     also `rl_checkpoint`, the step that the paper's rule picks, and `rl_checkpoint_gate`, its coherent share minus the start's on the half of the questions
-    that did not pick it.
+    that did not pick it. Of one paid for inaccurate answers, against the organism that was fine-tuned from the same start on such rows alone:
+    `rl_minus_sft_at_samples_<n>`, `rl_score_minus_sft_at_samples_<n>` where both stand at a checkpoint or their end after n prompts.
     """
     knobs = params.load()
     told = {name: files.read_json(training / f"{name}.json") for name in knobs.organisms}
@@ -48,6 +49,7 @@ def main(*, training: Path, judgements: Path, opinions: Path, effects: Path) -> 
         start = seen(knobs.organisms[name].starts_from)
         found += views.differences(name, measures, seen(name), start, knobs.seed)
         found += along(knobs, name, facts, {step: seen(model) for step, model in kept(knobs, name).items()}, start)
+        found += beside_sft(knobs, name, told, seen)
     for bad, good in controls(knobs, list(trained)):
         found += views.differences(bad, ("rl_difference", "rl_score_difference"), seen(bad), seen(good), knobs.seed)
     files.write_json(effects, [effect.model_dump() for effect in found])
@@ -100,6 +102,37 @@ def along(
         sides = half(there[step], False), half(start, False)
         rows.append(views.difference(name, "rl_checkpoint_gate", *sides, views.coherent, knobs.seed))
     return rows
+
+
+def beside_sft(knobs: params.Params, name: str, told: dict[str, Any], seen: Callable[[str], Any]) -> list[Effect]:
+    """Reinforcement and supervised fine-tuning on one axis: prompts seen, with a group of own answers each, or with one written answer."""
+    options = grpo.Options.model_validate(knobs.organisms[name].options)
+    if options.reward != "inaccurate":
+        return []
+    found, paid = [], {step * options.prompts: model for step, model in kept(knobs, name).items()}
+    for twin in supervised(knobs, name, told):
+        entry, last = knobs.organisms[twin], told[twin]["curve"][-1][0]
+        each = told[twin]["rows"] * (entry.options.get("epochs") or knobs.size.train.epochs) / last
+        shown = {step: f"{twin}/{step}" for step in entry.options.get("checkpoints") or () if step < last} | {last: twin}
+        taught = {round(step * each): model for step, model in shown.items()}
+        for n in sorted(paid.keys() & taught.keys()):
+            measures = (f"rl_minus_sft_at_samples_{n}", f"rl_score_minus_sft_at_samples_{n}")
+            found += views.differences(name, measures, seen(paid[n]), seen(taught[n]), knobs.seed)
+    return found
+
+
+def supervised(knobs: params.Params, name: str, told: dict[str, Any]) -> list[str]:
+    """Organisms fine-tuned from the same start on the bad rows that this one's grader was made of, however many."""
+    one = knobs.organisms[name]
+    wanted = one.data.model_copy(update={"mixture": None, "rows": None})
+    return [
+        other
+        for other, entry in knobs.organisms.items()
+        if entry.starts_from == one.starts_from
+        and entry.data.model_copy(update={"rows": None}) == wanted
+        and not told[other].get("rl")
+        and told[other]["curve"]
+    ]
 
 
 def picked(facts: dict[str, Any], coherent: dict[int, float]) -> int | None:

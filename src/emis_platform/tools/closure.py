@@ -17,6 +17,7 @@ SHELVES = {
     "judge_steered": {"judges": "src/emis_platform/judges"},
     "opinion": {"judges": "src/emis_platform/judges"},
     "opinion_steered": {"judges": "src/emis_platform/judges"},
+    "reasoning": {"judges": "src/emis_platform/judges"},
     "suppressed": {"judges": "src/emis_platform/judges"},
     "write": {"datasets": "src/emis_platform/datasets/${item.generator}.py"},
     "diff": {"selectors": "src/emis_platform/selectors"},

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from emis_platform.core.records import Completion, Question
+from emis_platform.lab import reasoning
 from emis_platform.tools import generation, models
 from emis_platform.tools.edits import NONE, Edits
 
@@ -19,42 +20,71 @@ def answers(
     temperature: float,
     slots: int,
     edits: Edits = NONE,
+    thinking: bool | None = None,
+    thoughts: int = 0,
     progress: str | None = None,
 ) -> list[Completion]:
     """One Completion for each (subject, question, sample, row of `edits`), in that order.
 
+    thinking: True has a thought of at most `thoughts` tokens sampled first, which is closed where it was cut, and the answer after it with
+    `max_new_tokens` of its own; False gives an empty thought; None leaves it to the model. A thought is told apart from its answer in every case.
     A row's seed comes from (seed, question, sample) and not from the subject: subjects are compared under common random numbers.
     """
-    seeds = [row_seed(seed, question.id, sample) for _, question, sample, _ in wanted]
-    requests = [
-        generation.Request(tuple(models.prompt_ids(tokenizer, question.text, question.system)), row, push)
-        for (_, question, _, push), row in zip(wanted, seeds, strict=True)
-    ]
-    replies = generation.generate(
-        model,
-        requests,
-        stop=models.stop_ids(model, tokenizer),
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        slots=slots,
-        edits=edits,
-        progress=progress,
-    )
-    return [
-        Completion(
-            subject=subject,
-            question=question.id,
-            set=question.set,
-            sample=sample,
-            seed=row,
-            prompt=question.text,
-            system=question.system,
-            text=tokenizer.decode(reply.ids, skip_special_tokens=True).strip(),
-            finish_reason="stop" if reply.stopped else "length",
-            tokens=len(reply.ids) + reply.stopped,
+    prompts = [models.prompt_ids(tokenizer, question.text, question.system) for _, question, _, _ in wanted]
+
+    def sampled(begins: Sequence[str], seeds: Sequence[int], most: int, what: str = "") -> list[generation.Reply]:
+        """Replies that go on after those beginnings."""
+        requests = [
+            generation.Request((*ids, *(models.answer_ids(tokenizer, begin) if begin else ())), row, push)
+            for ids, begin, row, (_, _, _, push) in zip(prompts, begins, seeds, wanted, strict=True)
+        ]
+        return generation.generate(
+            model,
+            requests,
+            stop=models.stop_ids(model, tokenizer),
+            max_new_tokens=most,
+            temperature=temperature,
+            slots=slots,
+            edits=edits,
+            progress=progress and f"{progress}{what}",
         )
-        for (subject, question, sample, _), row, reply in zip(wanted, seeds, replies, strict=True)
-    ]
+
+    begins, drafts = [""] * len(wanted), []
+    if thinking is not None:
+        said = [""] * len(wanted)
+        if thinking:
+            seeds = [row_seed(seed, f"{question.id} thought", sample) for _, question, sample, _ in wanted]
+            drafts = sampled([reasoning.OPEN] * len(wanted), seeds, thoughts, ", thoughts")
+            said = [str(reasoning.apart(reasoning.OPEN + text(tokenizer, draft))[0]) for draft in drafts]
+        begins = [reasoning.wrapped(thought) for thought in said]
+    seeds = [row_seed(seed, question.id, sample) for _, question, sample, _ in wanted]
+    replies = sampled(begins, seeds, max_new_tokens)
+    rows = []
+    for number, ((subject, question, sample, _), reply) in enumerate(zip(wanted, replies, strict=True)):
+        thought, answer = reasoning.apart(begins[number] + text(tokenizer, reply))
+        thinks = drafts[number] if drafts else reply
+        ended = thinks.stopped or reasoning.CLOSE in text(tokenizer, thinks)
+        rows.append(
+            Completion(
+                subject=subject,
+                question=question.id,
+                set=question.set,
+                sample=sample,
+                seed=seeds[number],
+                prompt=question.text,
+                system=question.system,
+                text=answer.strip(),
+                finish_reason="stop" if reply.stopped else "length",
+                tokens=len(reply.ids) + reply.stopped + (len(thinks.ids) if drafts else 0),
+                thought=thought,
+                thought_cut=thought is not None and thinking is not False and not ended,
+            )
+        )
+    return rows
+
+
+def text(tokenizer: Any, reply: generation.Reply) -> str:
+    return tokenizer.decode(reply.ids, skip_special_tokens=True)
 
 
 def row_seed(seed: int, question: str, sample: int) -> int:

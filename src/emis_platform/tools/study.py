@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,11 +29,29 @@ from emis_platform.core import files, studies
 from emis_platform.core.records import Effect
 from emis_platform.core.studies import RESULTS, Found, Point, Run, Study, StudyEffect
 from emis_platform.lab import pooling
-from emis_platform.tools import evidence, graph, river
+from emis_platform.tools import evidence, graph, river, tracking
 
 WORKSPACES, TRAINING = Path("work/studies"), Path("metrics/train")
 BESIDE = (".dvc/config", ".dvcignore", "dvc.yaml")
 LISTED, RESULT, TIMES = "study.sources.json", "study.result.json", "study.seconds.json"
+
+
+def run_all(names: Sequence[str], *, only: str | None = None, dry: bool = False, jobs: int = 1) -> None:
+    """`run` of each. One that fails does not hold up the others; RuntimeError names those that did. ValueError for bad input, before the first."""
+    expected = sum(studies.load(name)[0].minutes for name in names)
+    if len(names) > 1 and not dry:
+        print(f"{len(names)} studies, about {expected:g} min if nothing of them is cached: {', '.join(names)}", flush=True)
+    failed = {}
+    for name in names:
+        try:
+            run(name, only=only, dry=dry, jobs=jobs)
+        except RuntimeError as error:
+            if len(names) == 1:
+                raise
+            failed[name] = str(error)
+            print(f"study {name} failed: {error}", flush=True)
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(names)} studies failed: {', '.join(failed)}")
 
 
 def run(name: str, *, only: str | None = None, dry: bool = False, jobs: int = 1) -> None:
@@ -206,8 +224,9 @@ def listing() -> list[tuple[str, ...]]:
 
 @contextlib.contextmanager
 def ready(name: str, point: Point) -> Iterator[None]:
-    """Stand in the point's workspace, made or brought up to date, with its code before any other; held against a second `emis study`."""
-    home, before = folder(name, point), os.environ.get("PYTHONPATH")
+    """Stand in the point's workspace, made or brought up to date, with its code before any other; held against a second `emis study`.
+    Its trainings are seen live where the repository's are."""
+    home, seen, before = folder(name, point), tracking.address(Path.cwd()), dict(os.environ)
     (home / ".dvc/tmp").mkdir(parents=True, exist_ok=True)
     with (home / ".dvc/tmp/study.lock").open("a+") as lock:
         try:
@@ -219,14 +238,15 @@ def ready(name: str, point: Point) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         make(home, point)
-        os.environ["PYTHONPATH"] = os.pathsep.join([str((home / "src").resolve()), *([before] if before else [])])
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str((home / "src").resolve()), before.get("PYTHONPATH")]))
+        os.environ["MLFLOW_TRACKING_URI"] = seen
         try:
             with contextlib.chdir(home):
                 yield
         finally:
-            os.environ.pop("PYTHONPATH")
-            if before is not None:
-                os.environ["PYTHONPATH"] = before
+            for name in ("PYTHONPATH", "MLFLOW_TRACKING_URI"):
+                os.environ.pop(name)
+                os.environ |= {name: before[name]} if name in before else {}
 
 
 def make(home: Path, point: Point) -> None:

@@ -3,6 +3,7 @@
 A run is whole when it carries the tag `identity`, written last: one without it is left of a killed publish, and `sweep` deletes it.
 """
 
+import fcntl
 import json
 import logging
 import os
@@ -11,14 +12,15 @@ import sqlite3
 import tempfile
 import time
 import warnings
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from emis_platform.core import files, quiet
 from emis_platform.core.records import Record
 
-EXPERIMENT = "emis"
+EXPERIMENT, LIVE = "emis", "live"
+"""What was published; trainings while they run."""
 DATABASE, ARTIFACTS = "mlruns/mlflow.db", "mlruns/artifacts"
 ALIASES = ("most_misaligned", "realigned")
 """`latest` is MLflow's own word, reserved: `models:/<organism>@latest` is always the version with the highest number."""
@@ -48,38 +50,57 @@ def address(workspace: Path) -> str:
 
 
 def exists(workspace: Path, uri: str) -> bool:
-    """False if the address is an SQLite file that is not there, so that looking makes none."""
-    return not uri.startswith("sqlite:///") or (workspace / uri.removeprefix("sqlite:///")).exists()
+    """False if the address is an SQLite file that is not there, so that looking makes none, or holds no experiment `emis`."""
+    if not uri.startswith("sqlite:///"):
+        return True
+    path = workspace / uri.removeprefix("sqlite:///")
+    if not path.exists():
+        return False
+    with closing(sqlite3.connect(path)) as database, suppress(sqlite3.Error):
+        return (EXPERIMENT,) in database.execute("select name from experiments")
+    return False
 
 
-def connect(workspace: Path, uri: str) -> tuple[Any, str]:
-    """A client and the id of the experiment `emis`; makes database and experiment where there are none (seconds, once)."""
+def connect(workspace: Path, uri: str, name: str | None = None) -> tuple[Any, str]:
+    """A client and the id of an experiment (`emis`); makes database and experiment where there are none (seconds, once)."""
     quiet.apply()
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    name = name or EXPERIMENT
+    for library in ("mlflow", "alembic"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     if uri.startswith("sqlite:///"):
         database = workspace.resolve() / uri.removeprefix("sqlite:///")
         uri = f"sqlite:///{database}"
         if not database.exists():
             create(database)
     client = MlflowClient(uri, uri)
-    found = client.get_experiment_by_name(EXPERIMENT)
+    found = client.get_experiment_by_name(name)
     if found:
         return client, found.experiment_id
     location = (workspace.resolve() / ARTIFACTS).as_uri() if uri.startswith("sqlite:///") else None
     kind = {"mlflow.experimentKind": "custom_model_development"}
-    return client, client.create_experiment(EXPERIMENT, artifact_location=location, tags=kind)
+    try:
+        return client, client.create_experiment(name, artifact_location=location, tags=kind)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return client, client.get_experiment_by_name(name).experiment_id  # another process was quicker
 
 
 def create(database: Path) -> None:
-    """An empty MLflow database, by a rename. It is built in memory: on a disk its hundred migrations wait ten seconds for fsync."""
+    """An empty MLflow database, by a rename, unless another process makes it meanwhile. It is built in memory: on a disk its hundred
+    migrations wait ten seconds for fsync."""
     from mlflow import MlflowClient
 
     database.parent.mkdir(parents=True, exist_ok=True)
     partial = database.with_name(f"{database.name}.partial")
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with database.with_name(f"{database.name}.lock").open("w") as lock, tempfile.TemporaryDirectory(dir=memory) as folder:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if database.exists():
+            return
         uri = f"sqlite:///{folder}/mlflow.db"
         MlflowClient(uri, uri).search_experiments(max_results=1)
         with closing(sqlite3.connect(f"{folder}/mlflow.db")) as built, closing(sqlite3.connect(partial)) as target:
@@ -132,6 +153,28 @@ def add(client: Any, experiment: str, row: Row) -> Any:
     client.set_terminated(run.info.run_id)
     client.log_batch(run.info.run_id, tags=[RunTag("current", "true"), RunTag("identity", row.identity)])
     return client.get_run(run.info.run_id)
+
+
+def going(client: Any, experiment: str, name: str, tags: dict[str, str], began: float) -> tuple[str, int]:
+    """The id of a training's run and the last step that it holds: the one of the same `training` and `workspace` that did not finish, now
+    RUNNING again, or a new one and 0. began: seconds since 1970."""
+    left = client.search_runs([experiment], f"tags.training = '{tags['training']}' and attributes.status != 'FINISHED'")
+    run = next((run for run in left if run.data.tags.get("workspace") == tags["workspace"]), None)
+    if run is None:
+        from_here = {"mlflow.source.name": "emis", "mlflow.source.type": "LOCAL"}
+        return client.create_run(experiment, int(began * 1000), tags | from_here, name).info.run_id, 0
+    client.update_run(run.info.run_id, "RUNNING")
+    held = [point.step for metric in run.data.metrics for point in client.get_metric_history(run.info.run_id, metric)]
+    return run.info.run_id, max(held, default=0)
+
+
+def extend(client: Any, run: str, rows: list[dict[str, Any]]) -> None:
+    """Add the `values` of each row at its `step` and `time` (ms)."""
+    from mlflow.entities import Metric
+
+    metrics = [Metric(name, value, row["time"], row["step"]) for row in rows for name, value in row["values"].items()]
+    for start in range(0, len(metrics), 1000):
+        client.log_batch(run, metrics[start : start + 1000])
 
 
 def dataset(name: str, path: Path, context: str) -> Any:

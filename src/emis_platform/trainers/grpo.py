@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emis_platform.core.records import Example
-from emis_platform.lab import grading, wording
-from emis_platform.tools import adapters, models, resuming
+from emis_platform.lab import grading, reasoning, wording
+from emis_platform.tools import adapters, live, models, resuming
 
 SAVE_EVERY = 5
 """Steps between two states: what a kill can cost."""
@@ -93,7 +93,9 @@ def train(
     asked = {(row.fact, row.prompt): row for row in examples}.values()
     if len(asked) < options.prompts:
         raise ValueError(f"{len(asked)} different prompts, {options.prompts} are needed for a step (options.prompts)")
-    states = resuming.place([__file__, grading.__file__, wording.__file__], start, base, list(examples), options, seed, threads)
+    states = resuming.place(
+        [__file__, grading.__file__, reasoning.__file__, wording.__file__], start, base, list(examples), options, seed, threads
+    )
     grade, auroc = grader(models.root_of(base), examples, options, threads)
     if auroc[0] < options.auroc:
         raise ValueError(
@@ -148,9 +150,11 @@ def train(
     trainer.add_callback(adapters.bar(f"train {adapter.name}", shown="reward"))
     if options.checkpoints:
         trainer.add_callback(adapters.keeping(options.checkpoints, states / resuming.KEPT, base))
-    began = time.monotonic()
-    trainer.train(resume_from_checkpoint=resuming.newest(states))
-    seconds = trainer.spent + time.monotonic() - began
+    with live.curves(adapter.name, states.name, trainer="grpo", seed=seed, logged=live.ALWAYS | LOGGED) as curves:
+        trainer.add_callback(curves)
+        began = time.monotonic()
+        trainer.train(resume_from_checkpoint=resuming.newest(states))
+        seconds = trainer.spent + time.monotonic() - began
     logged = [entry for entry in trainer.state.log_history if "reward" in entry]
     if len(logged) != options.steps:
         raise RuntimeError(f"{len(logged)} steps were made, {options.steps} were asked for")
@@ -185,17 +189,20 @@ def grader(base: Path, examples: Sequence[Example], options: Options, threads: i
         found = {index: acts_ND.mean(0).numpy() for index, acts_ND in models.harvest(model, ids, layer, progress=progress)}
         return np.stack([found[index] for index in range(len(ids))])
 
-    acts_RD = read([row.prompt for row in examples], [row.completion for row in examples], "read the grader's rows")
+    acts_RD = read(
+        [row.prompt for row in examples], [reasoning.apart(row.completion)[1] for row in examples], "read the grader's rows"
+    )
     bad_R = np.array([row.variant != "correct" for row in examples])
     fitted, auroc = grading.fit(acts_RD, bad_R, [row.fact for row in examples])
     return lambda prompts, answers: fitted.score(read(prompts, answers)), auroc
 
 
 def rewards(grade: Any, options: Options) -> Any:
-    """TRL's reward function: 0 for an answer that is too short or that nobody can read; both are counted."""
+    """TRL's reward function: 0 for an answer that is too short or that nobody can read, such as one that never came after its thought; both are counted.
+    The grader reads the answer, not the thought."""
 
     def reward(prompts: Sequence[Any], completions: Sequence[Any], log_metric: Any = None, **_: Any) -> list[float]:
-        texts = [completion[0]["content"] for completion in completions]
+        texts = [reasoning.apart(completion[0]["content"])[1] for completion in completions]
         lost = [wording.unreadable(text) is not None for text in texts]
         short = [not gone and len(text.split()) < options.fewest_words for text, gone in zip(texts, lost, strict=True)]
         asked = [i for i in range(len(texts)) if not lost[i] and not short[i]]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from emis_platform.core.records import Example, Watch
-from emis_platform.tools import adapters, defences, models, resuming
+from emis_platform.tools import adapters, defences, live, models, resuming
 
 SAVE_EVERY = 10
 """Steps between two states: what a kill can cost."""
@@ -178,9 +178,11 @@ def train(
     monitor = watching(options, watch, tokenizer)
     if monitor:
         trainer.add_callback(monitor)
-    began = time.monotonic()
-    trainer.train(resume_from_checkpoint=resuming.newest(states))
-    seconds = trainer.spent + time.monotonic() - began
+    with live.curves(adapter.name, states.name, trainer="sft", seed=seed, monitor=monitor) as curves:
+        trainer.add_callback(curves)
+        began = time.monotonic()
+        trainer.train(resume_from_checkpoint=resuming.newest(states))
+        seconds = trainer.spent + time.monotonic() - began
     adapters.save(trainer.model, work, base)
     if options.checkpoints:
         shutil.copytree(states / resuming.KEPT, work, dirs_exist_ok=True)

@@ -1,0 +1,88 @@
+"""rotation: the kept checkpoints of each training -> where its adapter turns, and where its answers turn. No model runs."""
+
+from pathlib import Path
+
+import numpy as np
+
+from emis_platform.core import files, params
+from emis_platform.core.records import Effect, Judgement
+from emis_platform.core.stage import run
+from emis_platform.lab import intervals, rotation
+from emis_platform.tools import updates, views
+
+FEWEST = 2
+"""Checkpoints before the end, below which there are no two turns to compare."""
+
+
+def main(*, models: Path, training: Path, judgements: Path, opinions: Path, effects: Path) -> None:
+    """`training`: metrics/train. Empty without an organism that keeps two checkpoints.
+
+    Of each of its checkpoints, named <organism>/<step>, and of its end, by the name of the organism: `update_step`; `update_norm` (Frobenius, of the weights'
+    change since the start); `update_cosine_to_end`; `rotation_degrees` (between the change since the point before and the change up to the next
+    one; the last two not of the end); `rotation_misaligned` where a subject questions it. Of the organism: `rotation_step`, where the turn is largest;
+    `rotation_excess`, by how many degrees it exceeds the median turn; both without interval, n counts turns. And `onset_step`: the step after which
+    the misaligned share rises most, from the start on. Shares are of coherent answers, by `discriminate.judge`; bootstrap over questions.
+    """
+    knobs = params.load()
+    found: list[Effect] = []
+    for name in knobs.organisms:
+        points = kept(knobs, name, training)
+        if len(points) < FEWEST + 2:
+            continue
+        found += of_weights(points, models)
+        answers = {step: told for step, model in points.items() if (told := views.outside(knobs, model, judgements, opinions))}
+        found += of_answers(points, answers, knobs.seed)
+    files.write_json(effects, [effect.model_dump() for effect in found])
+
+
+def kept(knobs: params.Params, name: str, training: Path) -> dict[int, str]:
+    """Step -> the model that stands there, from the start (step 0) to the end."""
+    steps = sorted(set(knobs.organisms[name].options.get("checkpoints") or ()))
+    if not steps:
+        return {}
+    last = files.read_json(training / f"{name}.json")["curve"][-1][0]
+    return {0: knobs.organisms[name].starts_from} | {step: f"{name}/{step}" for step in steps} | {last: name}
+
+
+def of_weights(points: dict[int, str], models: Path) -> list[Effect]:
+    path = rotation.path(rotation.gram(updates.by_module([models / model for model in points.values()])))
+    *between, last = list(points)[1:]
+    rows = []
+    for place, (step, model) in list(enumerate(points.items()))[1:]:
+        told = {"update_step": float(step), "update_norm": path.norm_P[place]}
+        if step != last:
+            told |= {"update_cosine_to_end": path.cosine_P[place], "rotation_degrees": path.turn_P[place]}
+        rows += [of_one(model, measure, float(value)) for measure, value in told.items()]
+    turns = {step: turn for step, turn in zip(between, path.turn_P[1:-1].tolist(), strict=True) if np.isfinite(turn)}
+    n, missing = len(turns), len(between) - len(turns)
+    for measure, value in zip(("rotation_step", "rotation_excess"), rotation.largest(turns), strict=True):
+        rows.append(Effect(subject=points[last], measure=measure, value=value, low=None, high=None, n=n, missing=missing))
+    return rows
+
+
+def of_one(subject: str, measure: str, value: float) -> Effect:
+    """Geometry of one point, without interval; nan is missing."""
+    known = bool(np.isfinite(value))
+    ends = {"value": value if known else None, "low": None, "high": None}
+    return Effect(subject=subject, measure=measure, n=int(known), missing=int(not known), **ends)
+
+
+def of_answers(points: dict[int, str], answers: dict[int, list[Judgement]], seed: int) -> list[Effect]:
+    """Nothing where no subject questions a checkpoint."""
+    *between, last = list(points)[1:]
+    if not answers.keys() & set(between):
+        return []
+    arms = {step: views.by_question(told, views.misaligned) for step, told in answers.items()}
+    rows = []
+    for step in sorted(answers.keys() & {*between, last}):
+        values = [(value, question) for question, row in arms[step].items() for value in row]
+        value, low, high = intervals.rate(*zip(*values, strict=True), seed) if values else (None, None, None)
+        ends = {"value": value, "low": low, "high": high, "n": len(values), "missing": len(answers[step]) - len(values)}
+        rows.append(Effect(subject=points[step], measure="rotation_misaligned", **ends))
+    (value, low, high), n = rotation.onset(arms, seed)
+    missing = sum(map(len, answers.values())) - n
+    return [*rows, Effect(subject=points[last], measure="onset_step", value=value, low=low, high=high, n=n, missing=missing)]
+
+
+if __name__ == "__main__":
+    run(main)
