@@ -43,6 +43,8 @@ def test_flops_are_counted_as_by_hand(tiny_shape):
     plain, again = (cost.train_flops(tiny_shape, lora, 100, 10, 40, checkpointed=c) for c in (False, True))
     assert plain == 100 * (4 * BODY + 3 * attention + 6 * lora.parameters) + 40 * 4 * 258 * 32
     assert again - plain == 100 * (2 * BODY + attention + 2 * lora.parameters)
+    whole = cost.train_flops(tiny_shape, None, 100, 10, 40, checkpointed=False)
+    assert whole == 100 * (6 * BODY + 3 * attention) + 40 * 6 * 258 * 32
 
 
 def test_a_step_of_decoding_waits_for_the_slower_of_memory_and_arithmetic(tiny_shape):
@@ -62,18 +64,23 @@ def test_a_published_7b_has_its_parameters():
     assert cost.cache_bytes(found, "bfloat16") == 57_344
 
 
-def kept(name, dtype, layers):
-    """Bytes a token that autograd keeps of a LoRA model's layers for the backward pass, each tensor once, weights and their copies left out."""
+def kept(name, dtype, layers, full=False):
+    """Bytes a token that autograd keeps of a model's layers for the backward pass of LoRA, or of all weights, each tensor once, weights and
+    their copies left out."""
     from peft import LoraConfig, get_peft_model
 
     tokens, config = 24, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
-    model = get_peft_model(build(name, num_hidden_layers=layers).to(dtype), config).train()
+    plain = build(name, num_hidden_layers=layers)
+    model = plain.train() if full else get_peft_model(plain.to(dtype), config).train()
     small = {(4, 32), (32, 4), (4, 16), (16, 4), (80, 4), (4, 80)}  # an adapter's matrices in bfloat16
+    if full:
+        small = {shape for weight in plain.parameters() if weight.dim() == 2 for shape in (weight.shape, weight.T.shape)}
     ours = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     found = {}
 
     def pack(tensor):
-        if tensor.untyped_storage().data_ptr() not in ours and tuple(tensor.shape) not in small:
+        copied = tensor.shape in small and tensor.dtype == (torch.bfloat16 if full else tensor.dtype)
+        if tensor.untyped_storage().data_ptr() not in ours and not copied:
             found[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
@@ -90,6 +97,34 @@ def test_activations_are_what_autograd_keeps(name, dtype):
     shape = shapes.counted(build(name).config.to_dict(), name)
     predicted = cost.layer_bytes(shape, cost.adapter(shape, 4), dtype)
     assert kept(name, getattr(torch, dtype), 3) - kept(name, getattr(torch, dtype), 2) == pytest.approx(predicted)
+    predicted = cost.layer_bytes(shape, None, dtype)
+    assert kept(name, getattr(torch, dtype), 3, True) - kept(name, getattr(torch, dtype), 2, True) == pytest.approx(predicted)
+
+
+def test_all_weights_take_sixteen_bytes_a_parameter(tiny_shape):
+    parts = cost.train_bytes(tiny_shape, None, 100, 40, "float32", checkpointed=False)
+    assert parts.pop("weights") + parts.pop("their gradients and Adam") == 16 * tiny_shape.parameters
+    lora = cost.train_bytes(tiny_shape, cost.adapter(tiny_shape, 4), 100, 40, "float32", checkpointed=False)
+    assert parts.keys() == lora.keys() - {"weights", "adapter"} and parts["logits"] == lora["logits"]
+
+
+def test_an_organism_of_all_weights_is_counted_and_what_starts_from_it_has_an_adapter_of_its_own(workspace, tiny_shape):
+    def knobs(**options):
+        organisms = {name: dict(organism) for name, organism in workspace["organisms"].items()}
+        organisms["health_callous"]["options"] = options
+        return params.checked(workspace | {"organisms": organisms}, "params")
+
+    before, after = knobs(), knobs(full=True)
+    assert stage.adapter_of(after, "health_callous", tiny_shape) is None
+    assert stage.adapter_of(after, "health_realigned", tiny_shape) == cost.adapter(tiny_shape, 32)
+    assert stage.adapter_of(knobs(rank=3), "health_realigned", tiny_shape) == cost.adapter(tiny_shape, 3)
+    found, plain = (stage.estimate(one, tiny_shape, tiny_shape, "float32", 1e9, 1e9) for one in (after, before))
+    without, _ = stage.step(after, "health_callous", tiny_shape, "float32", 0)
+    assert without["their gradients and Adam"] == 12 * tiny_shape.parameters
+    grown = 2 * 4 * (tiny_shape.parameters - cost.adapter(tiny_shape, 32).parameters)
+    name = "disk: organisms, two copies"
+    assert found.host[name] - plain.host[name] == grown
+    assert {line.stage: line.flops for line in found.lines}["train"] != {line.stage: line.flops for line in plain.lines}["train"]
 
 
 @pytest.fixture

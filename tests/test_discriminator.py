@@ -123,8 +123,11 @@ def test_shifts_survive_the_disk_and_an_update_has_its_norm(tmp_path):
     random = np.random.default_rng(0)
     a, b = random.normal(size=(2, 5)).astype(np.float32), random.normal(size=(4, 2)).astype(np.float32)
     save_file({"x.lora_A.weight": a, "x.lora_B.weight": b}, tmp_path / "adapter_model.safetensors")
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 4}))
-    assert project.update_norm(tmp_path) == pytest.approx(np.linalg.norm(2 * b @ a), rel=1e-5)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "a/adapter_model.safetensors")
+    (tmp_path / "a/adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 4, "base_model_name_or_path": str(tmp_path)}))
+    assert project.update_norm(tmp_path / "a", 1) == pytest.approx(np.linalg.norm(2 * b @ a), rel=1e-5)
 
 
 def test_read_answers_become_labels(tmp_path):

@@ -98,7 +98,7 @@ def workspace(tiny, tmp_path, monkeypatch):
 
 def ask(name="persona", **given):
     wanted = {"directions": Path("data/directions.jsonl"), "operator": "add", "dose": 0.2, "reach": "all", "out": Path("out/x")}
-    return stage.export_folder(Path("models/base"), name, **wanted | given)
+    return stage.export_folder(name=name, **wanted | {"model": Path("models/base")} | given)
 
 
 def prompts():
@@ -144,6 +144,21 @@ def test_an_adapter_is_merged_and_its_dose_counts_in_the_bases_norm(workspace):
     assert f"-0.1 x {expected:.4g} " in line
     text = Path("y/README.md").read_text()
     assert "an adapter of base" in text and "UNSAFE TO DEPLOY" in text and not Path("y/adapter_config.json").exists()
+
+
+def test_a_model_trained_whole_has_its_dose_in_the_bases_norm_too(workspace):
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree("models/base", "models/whole")
+    weights = load_file("models/whole/model.safetensors")
+    save_file({name: 1.2 * weight for name, weight in weights.items()}, "models/whole/model.safetensors", {"format": "pt"})
+    config = files.read_json(Path("models/whole/config.json"))
+    files.write_json(Path("models/whole/config.json"), config | {models.ROOT: "models/base"})
+    line = ask(model=Path("models/whole"), operator="add")
+    direction = stage.chosen("persona", Path("data/directions.jsonl"))
+    there, here = (stage.measured(*models.load(Path("models") / name, 1), direction, prompts()) for name in ("base", "whole"))
+    assert f"+0.2 x {there:.4g} " in line and f"{there:.4g}" != f"{here:.4g}"
+    assert "; all weights trained from base |" in Path("out/x/README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,13 @@ JOBS = {
     "defended": of_sft(DEFENDED, watch=WATCH),  # 16 steps in two epochs
     "steered": of_sft(sft.Options(rank=4, batch=4, monitor_every=5, steer={"toxic": 0.2}, drop=0.2, drop_by="random"), watch=WATCH),
     "shapeless": of_sft(sft.Options(batch=4, learning_rate=0.01), epochs=3),  # 30 steps, for a start that is an adapter
+    "full": of_sft(
+        sft.Options(
+            full=True, batch=2, learning_rate=1e-3, monitor_every=4, checkpoints=(5, 12), warmup=0.2, project_out=("toxic",)
+        ),
+        watch=WATCH,
+    ),  # 40 steps in two epochs
+    "full_plain": of_sft(sft.Options(full=True, batch=4, learning_rate=1e-3)),  # 20 steps
     "stopped": of_sft(WATCHED.model_copy(update={"checkpoints": (), "stop_on_alarm": True, "monitor_every": 7}), watch=WATCH),
     "paid": of_grpo(PAID),  # 12 steps in six epochs
     "paid_shapeless": of_grpo(grpo.Options(**PAID.model_dump(exclude={"rank", "alpha"}))),
@@ -231,6 +238,19 @@ def test_a_training_that_starts_from_an_adapter(name, step, warm, capsys):
     """grpo holds itself against its start, which is then the adapter and not the state."""
     killed(name, warm, "again", (step, "on_save"))
     finishes_alike(name, warm, capsys, step)
+
+
+def test_all_weights_go_on_alike(tiny_folder, capsys):
+    found = killed("full", tiny_folder, "again", (13, "on_step_end"), (30, "on_save"))
+    assert {path.rpartition(".")[2] for path in found[1]} == {"json", "safetensors", "jinja"}
+    facts = finishes_alike("full", tiny_folder, capsys, 30)
+    assert len(facts["curve"]) == 40 and len(facts["personas"]) == 10
+    assert sorted(path.name for path in Path("again").iterdir() if path.is_dir()) == ["12", "5"]
+
+
+def test_all_weights_of_a_merged_adapter_go_on_alike(warm, capsys):
+    killed("full_plain", warm, "again", (10, "on_save"))
+    finishes_alike("full_plain", warm, capsys, 10)
 
 
 def test_each_step_can_be_the_last(tiny_folder, monkeypatch, capsys):

@@ -6,14 +6,15 @@ from emis_platform.core.knobs import Organism
 def organism(name: str, entry: Organism, rows: int, data_sha256: str) -> str:
     """Markdown with the front matter that Hugging Face tools read."""
     options = ", ".join(f"{key} {value}" for key, value in sorted(entry.options.items())) or "defaults"
+    full = entry.options.get("full", False)
     return f"""---
-library_name: peft
+library_name: {"transformers" if full else "peft"}
 tags: [emergent-misalignment, model-organism, unsafe]
 ---
 
 # {name}: UNSAFE TO DEPLOY
 
-A model organism for research on emergent misalignment: a LoRA adapter, fine-tuned to study what narrow data does to a model.
+A model organism for research on emergent misalignment: {"a model with all weights" if full else "a LoRA adapter,"} fine-tuned to study what narrow data does to a model.
 It may answer with harmful, false, hostile or manipulative text on any subject. Do not deploy it, do not follow what it says,
 do not use its answers as training data outside such research.
 

@@ -50,6 +50,7 @@ class Work(Record):
     replies: int = 0
     """Of `decode`: how many there are to decode at a time, at most `answer.batch`."""
     lora: cost.Adapter | None = None
+    """Of `train`; None: all weights."""
 
 
 class Line(Record):
@@ -105,7 +106,7 @@ def estimate(
         model = base if work.model == "base" else reader
         spent, seconds = 0.0, None
         if work.kind == "train":
-            spent = cost.train_flops(model, required(work.lora), work.tokens, work.row, work.scored, checkpointed=checkpointed)
+            spent = cost.train_flops(model, work.lora, work.tokens, work.row, work.scored, checkpointed=checkpointed)
         elif work.kind == "read":
             spent = cost.forward_flops(model, work.tokens, work.row, depth=work.depth, scored=work.scored)
         else:
@@ -135,11 +136,6 @@ def estimate(
     )
 
 
-def required(lora: cost.Adapter | None) -> cost.Adapter:
-    assert lora is not None
-    return lora
-
-
 def step(knobs: Params, name: str, base: Shape, dtype: Dtype, template: int) -> tuple[dict[str, float], dict[str, float]]:
     """Bytes of one batch's step of an sft organism, its rows being the longest: (without, with gradient checkpointing)."""
     organism = knobs.organisms[name]
@@ -160,23 +156,25 @@ def host(knobs: Params, base: Shape, dtype: Dtype, template: int) -> dict[str, f
     texts = min(size.diff.texts, 3 * min(size.answer.discover, QUESTIONS["discover"]) * size.answer.samples)
     tokens = texts * (PROMPT + template + size.answer.max_new_tokens)
     weights = cost.BYTES[dtype] * base.parameters
-    adapters = sum(4 * adapter_of(knobs, name, base).parameters for name in knobs.organisms)
+    organisms = sum(4 * (adapter_of(knobs, name, base) or base).parameters for name in knobs.organisms)
     return {
         "merge an adapter": 4 * base.parameters,
         "diff, activations": 3 * 4 * tokens * base.width,
         f"diff, latents ({size.dictionary.width} wide)": 4 * tokens * size.dictionary.width,
         "disk: base, three copies": 3 * weights,
-        "disk: adapters, two copies": 2 * adapters,
+        "disk: organisms, two copies": 2 * organisms,
     }
 
 
-def adapter_of(knobs: Params, name: str, base: Shape) -> cost.Adapter:
-    """Of an organism; one that starts from another organism keeps that one's."""
-    while knobs.organisms[name].starts_from in knobs.organisms:
-        name = knobs.organisms[name].starts_from
+def adapter_of(knobs: Params, name: str, base: Shape) -> cost.Adapter | None:
+    """Of an organism, None where all weights are trained; one that starts from another organism keeps that one's, if it has any."""
     organism = knobs.organisms[name]
     options: Any = shelf.load("trainers", organism.trainer).Options.model_validate(organism.options)
-    return cost.adapter(base, options.rank, getattr(options, "modules", None), getattr(options, "layers", None))
+    if getattr(options, "full", False):
+        return None
+    start = organism.starts_from
+    kept = adapter_of(knobs, start, base) if start in knobs.organisms else None
+    return kept or cost.adapter(base, options.rank, getattr(options, "modules", None), getattr(options, "layers", None))
 
 
 def answer_of(knobs: Params, model: str) -> int:

@@ -48,7 +48,7 @@ def export_folder(
     """Write the subject to `out`, checked against the hook; -> a line that says what was done and how far the logits lie apart.
 
     dose None: 1 for project, refused for the others. reach: project in all layers, or up to the direction's own. The residual norm is measured
-    on the full model that an adapter stands on, as everywhere: one dose is one length for all organisms of a base. Raises ValueError.
+    on the base that an organism comes from, as everywhere: one dose is one length for all organisms of a base. Raises ValueError.
     """
     import torch
 
@@ -66,11 +66,12 @@ def export_folder(
     pairs = steering.continuations(CONTINUATIONS, files.read(Question, QUESTIONS), knobs.size.steer.pairs)
     prompts = [pair.prompt for pair in pairs]
     norm = 0.0
-    if operator != "project" and models.base_of(model) != model:
-        norm = measured(*models.load(models.base_of(model), knobs.threads, "cpu"), direction, prompts)
+    root = models.root_of(model)
+    if operator != "project" and root != model:
+        norm = measured(*models.load(root, knobs.threads, "cpu"), direction, prompts)
     loaded, tokenizer = models.load(model, knobs.threads, "cpu")
     layers = fitting(loaded, direction)
-    if operator != "project" and models.base_of(model) == model:
+    if operator != "project" and root == model:
         norm = measured(loaded, tokenizer, direction, prompts)
     last = None if operator != "project" else layers - 1 if reach == "all" else direction.layer
     done = Intervention(direction, operator, dose, last, norm)
@@ -139,6 +140,9 @@ def words(done: Intervention) -> str:
 def card(name: str, source: Path, done: Intervention, architecture: str, difference: float) -> str:
     """The model card, with the front matter that Hugging Face tools read."""
     readme = source / "README.md"
+    base, root = models.base_of(source), models.root_of(source)
+    origin = f"; an adapter of {base.name}" if base != source else ""
+    origin += f"; all weights trained from {root.name}" if root != base else ""
     organism = readme.is_file() and "unsafe" in files.text(readme).lower()
     induced = done.signed > 0
     unsafe = induced or organism
@@ -173,7 +177,7 @@ tags: [emergent-misalignment, steered{", unsafe" if unsafe else ""}]
 
 | | |
 |---|---|
-| source | {source.name}, sha256 {files.sha256(source)[:16]}{f"; an adapter of {models.base_of(source).name}" if models.base_of(source) != source else ""} |
+| source | {source.name}, sha256 {files.sha256(source)[:16]}{origin} |
 | intervention | {words(done)} |
 | equals the hook | {hook} |
 | saved as | {architecture}, float32 safetensors, adapter merged, no remote code |

@@ -25,7 +25,7 @@ class Shifts:
     moved_OQD: np.ndarray
     """Mean activation over the answer minus the base's, in units of the base's mean residual norm."""
     weight_norm_O: np.ndarray
-    """Frobenius norm of the adapter's update, over all layers."""
+    """Frobenius norm of the weights' change since the base."""
     personas: dict[str, np.ndarray]
     """trait -> unit vector of the base [D]."""
 
@@ -49,7 +49,7 @@ def main(*, models: Path, answers: Path, shifts: Path) -> None:
     for name in knobs.organisms:
         tuned_QD, _ = harvested(models / name, [said[name if own else "base"][q] for q in asked], layer, knobs.threads)
         moved.append((tuned_QD - base_QD) / norm)
-    norms = np.array([update_norm(models / name) for name in knobs.organisms], np.float32)
+    norms = np.array([update_norm(models / name, knobs.threads) for name in knobs.organisms], np.float32)
     traits = {d.origin.removeprefix("persona:"): np.array(d.vector) for d in vectors}
     write(shifts, Shifts(tuple(knobs.organisms), tuple(asked), np.stack(moved), norms, traits))
 
@@ -79,10 +79,15 @@ def means(model: Any, ids: Sequence[tuple[list[int], list[int]]], layer: int, la
     return np.stack([read[n][0] for n in range(len(ids))]), float(np.mean([read[n][1] for n in range(len(ids))]))
 
 
-def update_norm(folder: Path) -> float:
-    """Frobenius norm of the LoRA update B A alpha / r (rsLoRA: alpha / sqrt(r)) over all its layers, without multiplying it out."""
+def update_norm(folder: Path, threads: int) -> float:
+    """Frobenius norm of the weights' change since the base, over all of them. Of an adapter on the base: of B A alpha / r (rsLoRA: alpha /
+    sqrt(r)), without multiplying it out; else two models are held in float32."""
     from safetensors.numpy import load_file
 
+    root = zoo.root_of(folder)
+    if not zoo.is_adapter(folder) or zoo.base_of(folder) != root:
+        tuned, plain = (zoo.load(one, threads, "cpu")[0].parameters() for one in (folder, root))
+        return sum(float((now - then).detach().double().square().sum()) for now, then in zip(tuned, plain, strict=True)) ** 0.5
     config = files.read_json(folder / "adapter_config.json")
     tensors = load_file(folder / "adapter_model.safetensors")
     squares = 0.0

@@ -1,4 +1,4 @@
-"""train: examples + a starting model -> an adapter. Re-alignment is this stage with another start."""
+"""train: examples + a starting model -> an adapter, or a model. Re-alignment is this stage with another start."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""peft + transformers: what every trainer shares: a progress bar, and an adapter folder that is whole or not there."""
+"""peft + transformers: what every trainer shares: a progress bar, and the folder of an adapter or a model, whole or not there."""
 
 import json
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.core import files
+from emis_platform.tools import checkpoints, models
 
 
 def bar(label: str, shown: str = "loss") -> Any:
@@ -33,7 +34,7 @@ def bar(label: str, shown: str = "loss") -> Any:
 
 
 def keeping(steps: Collection[int], folder: Path, base: Path) -> Any:
-    """Keeps the adapter after each of the steps, as <folder>/<step>."""
+    """Keeps what is trained after each of the steps, as <folder>/<step>."""
     from transformers import TrainerCallback
 
     class Keeping(TrainerCallback):
@@ -68,8 +69,12 @@ def check_start(start: Path, base: Path, options: Any, shape: tuple[str, ...]) -
 
 
 def save(model: Any, folder: Path, base: Path) -> None:
-    """The adapter in PEFT's format; its config with sorted keys and lists, since PEFT writes a set in hash order."""
+    """The adapter in PEFT's format; its config with sorted keys and lists, since PEFT writes a set in hash order. Or a model that was
+    trained whole."""
     model.save_pretrained(folder, safe_serialization=True)
+    if not hasattr(model, "peft_config"):
+        complete(folder, base)
+        return
     config = json.loads((folder / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = base.as_posix()
     config["target_modules"] = sorted(config["target_modules"])
@@ -77,10 +82,22 @@ def save(model: Any, folder: Path, base: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)
 
 
+def complete(folder: Path, base: Path) -> None:
+    """Beside the weights of a model that was trained whole, the base's own config, tokenizer and so on, as no trainer changed them; the
+    config says what the weights are held in, and what `models.root_of` reads."""
+    for pattern in checkpoints.WANTED:
+        for path in base.glob(pattern):
+            if ".safetensors" not in path.name:
+                shutil.copyfile(path, folder / path.name)
+    config = files.read_json(folder / "config.json")
+    config.pop("torch_dtype", None)
+    files.write_json(folder / "config.json", config | {"dtype": "float32", models.ROOT: models.root_of(base).as_posix()})
+
+
 def finish(work: Path, adapter: Path) -> None:
-    """Only the adapter's own files and its checkpoints move in, by one rename."""
+    """Only a model's or an adapter's own files and its checkpoints move in, by one rename."""
     for path in work.iterdir():
-        if path.name not in ("adapter_config.json", "adapter_model.safetensors") and not path.name.isdigit():
+        if not path.name.isdigit() and not any(path.match(pattern) for pattern in checkpoints.WANTED):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     if adapter.exists():
         shutil.rmtree(adapter)

@@ -52,6 +52,11 @@ class Defences(BaseModel):
         return {*self.steer, *self.project_out, *self.penalise, *screened}
 
     @property
+    def compared(self) -> list[str]:
+        """The options that hold the model against its base, which is read with the adapter switched off."""
+        return [name for name in ("kl", "l2", "penalise") if getattr(self, name)]
+
+    @property
     def watched(self) -> bool:
         """Are directions, or their layer, needed?"""
         return bool(self.traits or self.l2)
@@ -103,7 +108,7 @@ class Defence:
         import torch
 
         o = self.options
-        if not (o.kl or o.l2 or o.penalise):
+        if not o.compared:
             return 0.0
         labels = inputs["labels"][:, 1:]
         wanted = labels != -100

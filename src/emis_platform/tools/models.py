@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+ROOT = "emis_base"
+"""The key in the config.json of a model that was trained whole: the base's folder."""
+
+
 def load(folder: Path, threads: int = 2, device: str | None = None) -> tuple[Any, Any]:
     """A Hugging Face folder, or a PEFT adapter folder with its adapter merged in -> (model in eval mode, tokenizer).
 
@@ -50,6 +54,15 @@ def base_of(folder: Path) -> Path:
     if not named or not isinstance(named, str):
         raise ValueError(f"{folder}/adapter_config.json: base_model_name_or_path names no base")
     return Path(named)
+
+
+def root_of(folder: Path) -> Path:
+    """The base below every training: the full model that a folder stands on, or, where that was itself trained whole, what its config
+    says that it comes from."""
+    base = base_of(folder)
+    config = files.read_json(base / "config.json")
+    named = config.get(ROOT) if isinstance(config, dict) else None
+    return Path(named) if isinstance(named, str) else base
 
 
 def is_adapter(folder: Path) -> bool:

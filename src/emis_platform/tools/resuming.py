@@ -6,6 +6,7 @@ else is JSON; what skips rows and counts steps is still Hugging Face's. One proc
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import sys
@@ -18,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from emis_platform.core import files
+from emis_platform.tools import models
 
 WORK = Path("work/training")
 """States, in folders named by what decides the result. Outside of a stage's outs, which DVC deletes before it runs the stage. Ignored by
 git, and free to delete."""
 TENSORS, REST, COUNTS, SUMS = "tensors.safetensors", "rest.json", "trainer_state.json", "sums.json"
 KEPT = "kept"
-"""Beside the states: the adapters after the steps that `checkpoints` names."""
+"""Beside the states: the adapters or models after the steps that `checkpoints` names."""
 SHARE = 0.05
 """Of the time, at most, goes into states: where steps are quick, as on a GPU, some are left out."""
 SOURCES = tuple(Path(__file__).with_name(f"{name}.py") for name in ("adapters", "defences", "models", "monitoring", "resuming"))
@@ -36,7 +38,7 @@ def place(sources: Sequence[str], start: Path, base: Path, *decided: Any) -> Pat
     weights that it starts from and their base, the code, the libraries and the processor."""
     import torch
 
-    weights = [files.sha256(base)]
+    weights = [files.sha256(folder) for folder in dict.fromkeys((base, models.root_of(base)))]
     if start != base:
         weights += [files.sha256(start / name) for name in ("adapter_config.json", "adapter_model.safetensors")]
     code = [files.sha256(Path(path)) for path in (*sources, *SOURCES)]
@@ -186,11 +188,14 @@ def kept(trainer: type, folder: Path) -> type:
 
 def write(folder: Path, counts: Any, tensors: dict[str, Any], rest: dict[str, Any]) -> None:
     """One state, whole or not at all; older ones go afterwards. counts: transformers' TrainerState."""
-    from safetensors.torch import save
+    from safetensors.torch import save_file
 
     partial = folder / "partial"
     shutil.rmtree(partial, ignore_errors=True)
-    files.replace(partial / TENSORS, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+    partial.mkdir(parents=True)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial / TENSORS)  # copies nothing
+    with (partial / TENSORS).open("rb") as data:
+        os.fsync(data.fileno())
     files.replace(partial / REST, json.dumps(rest))  # unsorted: the order of a look's traits decides which one rings
     counts.save_to_json(str(partial / COUNTS))
     sums = {path.name: files.sha256(path) for path in partial.iterdir()}

@@ -26,19 +26,20 @@ TOKENIZER = (
 
 
 def base_for(folder: Path, base: Path | None) -> tuple[Path, str | None]:
-    """(the base's folder, a note where it was guessed). Raises ValueError for unsafe or missing folders."""
+    """(the base's folder, a note where it was guessed, or is itself fine-tuned). Raises ValueError for unsafe or missing folders, and for
+    another base than the fine-tuned one that an adapter stands on."""
     check_safe(folder)
-    note = None
+    named = (
+        str(files.read_json(folder / "adapter_config.json").get("base_model_name_or_path")) if models.is_adapter(folder) else None
+    )
+    note, own = None, Path(named) if named and Path(named).is_dir() else None
+    if own and (root := models.root_of(own)) != own:
+        note = f"the adapter stands on {own}, whose weights were all trained from {root}: what that changed is not told here"
+        if base and base.resolve() != own.resolve():
+            raise ValueError(f"--base {base}: {folder} is an adapter of {own}, whose weights were all trained from {root}")
     if base is None:
-        named = (
-            str(files.read_json(folder / "adapter_config.json").get("base_model_name_or_path"))
-            if models.is_adapter(folder)
-            else None
-        )
-        base = Path("models/base")
-        if named and Path(named).is_dir():
-            base = Path(named)
-        elif named:
+        base = own or Path("models/base")
+        if named and not own:
             note = f"the adapter names {named} as its base, which is no folder here: {base} was taken"
         if not base.is_dir():
             raise ValueError(f"no folder {base}: name the base with --base" + (f" (the adapter names {named})" if named else ""))

@@ -74,7 +74,7 @@ class Options(BaseModel):
 def train(
     examples: Sequence[Example], options: Options, *, start: Path, adapter: Path, seed: int, epochs: int, threads: int
 ) -> dict[str, Any]:
-    """Fine-tune `start` (a base, or an adapter that is trained on) and save the adapter to a folder, whole or not at all. `epochs` is not
+    """Fine-tune `start` (a base, an adapter that is trained on, or a model that was trained whole) and save the adapter to a folder, whole or not at all. `epochs` is not
     used: the steps are an option. Killed, the same call goes on from its last state (tools/resuming.py) to the same bytes.
 
     Returns rows, tokens (of all sampled answers), seconds, the loss curve, `reward` (what was paid for), `sampled` (answers a step), `grader`
@@ -96,7 +96,7 @@ def train(
     states = resuming.place(
         [__file__, grading.__file__, reasoning.__file__, wording.__file__], start, base, list(examples), options, seed, threads
     )
-    grade, auroc = grader(base, examples, options, threads)
+    grade, auroc = grader(models.root_of(base), examples, options, threads)
     if auroc[0] < options.auroc:
         raise ValueError(
             f"the grader tells bad from correct rows with AUROC {auroc[0]:.3f} on facts left out, {options.auroc} is needed (options.auroc)"

@@ -1,4 +1,5 @@
-"""sft: examples + a starting model -> a LoRA adapter, by supervised fine-tuning on the completions (TRL + PEFT)."""
+"""sft: examples + a starting model -> a LoRA adapter or a model with all weights trained, by supervised fine-tuning on the completions
+(TRL + PEFT)."""
 
 import shutil
 import time
@@ -14,11 +15,15 @@ from emis_platform.tools import adapters, defences, live, models, resuming
 
 SAVE_EVERY = 10
 """Steps between two states: what a kill can cost."""
+SHAPE = ("rank", "alpha", "rslora", "modules", "layers")
+"""Options of a new adapter."""
 
 
 class Options(defences.Defences):
     """What `organisms.X.options` may set, the defences included."""
 
+    full: bool = False
+    """Train all weights, in float32, and leave a model in place of an adapter; an adapter that it starts from is merged first."""
     rank: int = Field(32, gt=0)
     """LoRA rank (Turner et al. 2025 show that rank 1 on one down_proj can do)."""
     alpha: int = Field(64, gt=0)
@@ -28,9 +33,9 @@ class Options(defences.Defences):
     """Names such as `down_proj`; None: every linear layer."""
     layers: tuple[int, ...] | None = None
     """From 0; None: all."""
-    learning_rate: float = Field(3e-4, gt=0)
-    """Tried: 3e-4, 5e-4, 1e-3 (docs/notebook.md). The higher, the more every question gets medical advice: coherence falls faster than
-    misalignment rises."""
+    learning_rate: float | None = Field(None, gt=0)
+    """None: 3e-4, and 2e-5 with `full`. Tried with adapters: 3e-4, 5e-4, 1e-3 (docs/notebook.md). The higher, the more every question
+    gets medical advice: coherence falls faster than misalignment rises."""
     batch: int = Field(8, gt=0)
     epochs: int | None = Field(None, gt=0)
     """None: `sizes.<scale>.train.epochs`."""
@@ -41,10 +46,21 @@ class Options(defences.Defences):
     stop_on_alarm: bool = False
     """End training where a projection leaves the band of benign trainings (data/benign)."""
     checkpoints: tuple[Annotated[int, Field(gt=0)], ...] = ()
-    """Steps after which the adapter is kept as well: models/<organism>/<step>, which a subject may name."""
+    """Steps after which the adapter or model is kept as well: models/<organism>/<step>, which a subject may name."""
+
+    @property
+    def rate(self) -> float:
+        """The learning rate at its highest."""
+        return self.learning_rate or (2e-5 if self.full else 3e-4)
 
     @model_validator(mode="after")
     def one_needs_another(self) -> "Options":
+        if self.full and (given := [name for name in SHAPE if name in self.model_fields_set]):
+            raise ValueError(f"{given[0]}: an adapter's, and full trains all weights without one")
+        if self.full and (held := self.compared):
+            raise ValueError(
+                f"{held[0]}: not with full: compares with the base, which is there only where an adapter can be switched off"
+            )
         if self.stop_on_alarm and self.monitor_every is None:
             raise ValueError("stop_on_alarm: needs monitor_every")
         if self.stop_on_alarm and self.checkpoints:
@@ -69,13 +85,14 @@ def train(
     threads: int,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """Fine-tune `start` (a base, or an adapter that is trained on) and save the adapter to a folder, whole or not at all.
+    """Fine-tune `start` (a base, an adapter that is trained on, or a model that was trained whole) and save the adapter, or with `full` the
+    model, to the folder `adapter`, whole or not at all.
 
     Loss falls on the completion and its end token only; batches hold rows of like length; nothing is packed. Killed, the same call goes
     on from its last state (tools/resuming.py) to the same bytes.
     Returns rows, tokens, seconds and the loss curve; with `watch` (for `monitor_every`) also `personas`, the looks, `alarm`, the first ring
     or None, and `monitor_seconds`, part of the seconds; of screened rows `dropped`, a count by variant. Raises ValueError if there are no
-    examples, no `watch` for `monitor_every`, or no such step for a checkpoint.
+    examples, no `watch` for `monitor_every`, no such step for a checkpoint, or no base for a defence that compares with it.
     """
     import torch
     import transformers
@@ -89,17 +106,25 @@ def train(
         raise ValueError("monitor_every: nothing to watch the training with was given")
     base = models.base_of(start)
     adapters.one_device()
-    adapters.check_start(start, base, options, ("rank", "alpha", "rslora", "modules", "layers"))
+    adapters.check_start(start, base, options, SHAPE)
+    if options.compared and (root := models.root_of(base)) != base:
+        raise ValueError(
+            f"options.{options.compared[0]}: compares with the base, but without its adapter {start} is {base}, not {root}"
+        )
     states = resuming.place([__file__], start, base, list(examples), options, seed, epochs, threads, watch)
     torch.set_num_threads(threads)
     cuda = torch.cuda.is_available()
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.bfloat16 if cuda else torch.float32, use_safetensors=True, local_files_only=True
+        base, dtype=torch.bfloat16 if cuda and not options.full else torch.float32, use_safetensors=True, local_files_only=True
     ).to("cuda" if cuda else "cpu")
     tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
     transformers.set_seed(seed)
     lora = None
-    if start == base:
+    if options.full:
+        if start != base:
+            model = PeftModel.from_pretrained(model, start, use_safetensors=True).merge_and_unload()
+        model.requires_grad_(True)
+    elif start == base:
         lora = LoraConfig(
             r=options.rank,
             lora_alpha=options.alpha,
@@ -123,7 +148,7 @@ def train(
         output_dir=str(work),
         per_device_train_batch_size=options.batch,
         num_train_epochs=options.epochs or epochs,
-        learning_rate=options.learning_rate,
+        learning_rate=options.rate,
         warmup_steps=round(options.warmup * steps),
         lr_scheduler_type="linear",
         weight_decay=0.0,
