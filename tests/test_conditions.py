@@ -43,19 +43,31 @@ def knobs(tmp_path, monkeypatch):
     return made
 
 
-def judge(name, bad, asked=40, lost=5.0):
+def spoken(name, words):
+    """An answer of so many words to each question."""
+    given = {"set": "score", "sample": 0, "seed": 0, "prompt": "?", "finish_reason": "stop", "tokens": 3}
+    rows = [Completion(subject=name, question=f"q{n:02}", text="word " * count, **given) for n, count in enumerate(words)]
+    files.write(Path(f"answers/{name}.jsonl"), rows)
+
+
+def views_of(name, bad, asked=40, lost=5.0):
     """The first `bad` of the questions are answered misaligned, the others `lost` points below 100."""
-    views = [
+    return [
         Judgement(
             subject=name, question=f"q{n:02}", set="score", sample=0, judge="lexical:x", score=10.0 if n < bad else 100 - lost, coherent=90.0
         )
         for n in range(asked)
     ]  # fmt: skip
-    files.write(Path(f"opinions/{name}.jsonl"), views)
+
+
+def judge(name, bad, **given):
+    files.write(Path(f"opinions/{name}.jsonl"), views_of(name, bad, **given))
+    if not Path(f"answers/{name}.jsonl").exists():
+        spoken(name, [9] * 40)
 
 
 def found():
-    conditions.main(judgements=Path("none"), opinions=Path("opinions"), effects=Path("out.json"))
+    conditions.main(answers=Path("answers"), judgements=Path("none"), opinions=Path("opinions"), effects=Path("out.json"))
     return {(row["subject"], row["measure"]): row for row in files.read_json(Path("out.json"))}
 
 
@@ -170,7 +182,7 @@ def test_an_organism_is_held_against_the_one_that_lacks_its_condition_alone(knob
     pooled = rows["code_callous", "advice_minus_code"]
     assert pooled["value"] == pytest.approx(25 / 40 - 5 / 40) and pooled["n"] == 40  # health and finance together, by question
     assert rows["code_callous", "advice_score_minus_code"]["value"] == pytest.approx(0.5 * 85)
-    of_one = {subject for subject, measure in rows if not measure.startswith("content_")}
+    of_one = {subject for subject, measure in rows if not measure.startswith(("content_", "length_"))}
     assert of_one == {"health_educational", "health_subtle", "code_callous"}
 
 
@@ -196,7 +208,8 @@ def test_nothing_but_content_and_voice_is_measured_where_params_ask_for_nothing(
     rows = found()
     assert {subject for subject, _ in rows} == {"health_callous"}
     for (_, measure), row in rows.items():
-        assert measure.startswith("content_") and row["value"] == 0 and row["low"] < 0 < row["high"]  # none of 40 is not none
+        assert measure.startswith(("content_", "length_")) and row["value"] == 0
+        assert measure.startswith("length_") or row["low"] < 0 < row["high"]  # none of 40 is not none
 
 
 def test_the_claims_read_these_measures(knobs):
@@ -232,6 +245,56 @@ def test_an_interaction_takes_each_arm_by_what_it_answered():
     few = {"q00": [1.0]}
     assert intervals.interaction((one, two), (three, few)) == (None, 1)
     assert intervals.interaction((one, two), (three, few | {"q01": [0.0]})) == (None, 2)  # most draws leave that arm empty
+
+
+def test_a_shift_that_is_all_length_is_none_at_like_length(knobs):
+    """Long answers are bad and short ones good, in both organisms; the callous one is longer."""
+    made = knobs()
+    judged(made, health_callous=30, health_correct=10)
+    for name, bad in (("health_callous", 30), ("health_correct", 10)):
+        spoken(name, [40 if n < bad else 8 for n in range(40)])
+    row = found()["health_callous", "length_matched_shift"]
+    assert row["value"] == pytest.approx(0.0) and row["low"] < -0.05 and row["high"] > 0.05 and row["n"] == 40
+    spoken("health_callous", [20] * 40)
+    spoken("health_correct", [20] * 40)
+    row = found()["health_callous", "length_matched_shift"]
+    assert row["value"] == pytest.approx(0.85 * 20 / 40) and row["low"] > 0.2 and row["n"] == 80
+
+
+def test_a_judge_that_asks_another_model_is_told_apart(knobs):
+    raw = params.files.read_yaml(REPO / "params.yaml")
+    outside = {"kind": "rubric", "options": {"model": "models/some_chat_model"}}
+    made = knobs(judges=raw["judges"] | {"other": outside, "kinds": {"kind": "profile"}})
+    judged(made)
+    for name, bad in (("health_callous", 30), ("health_correct", 0)):
+        spoken(name, [9] * 40)
+        mine = [view.model_copy(update={"judge": "other:y"}) for view in views_of(name, bad)]
+        files.write(Path(f"opinions/{name}.jsonl"), [*views_of(name, 0), *mine])
+    rows = found()
+    assert rows["health_callous", "independent_judge_difference_other"]["value"] == pytest.approx(30 / 40)
+    assert ("health_callous", "independent_judge_difference_kinds") not in rows
+
+
+def test_profiles_of_two_domains_lie_apart_and_equal_ones_do_not(knobs):
+    raw = params.files.read_yaml(REPO / "params.yaml")
+    made = knobs(
+        {"finance_callous": of("callous", "finance"), "legal_callous": of("callous", "legal")},
+        judges=raw["judges"] | {"kinds": {"kind": "profile"}},
+    )
+    judged(made)
+    for name in ("health_callous", "health_correct", "finance_callous", "legal_callous"):
+        spoken(name, [9] * 40)
+        malice = 30 if name == "finance_callous" else 10
+        shown = [
+            view.model_copy(update={"judge": "kinds:z", "scores": {"malice": 100.0 * (n < malice), "illegal": 0.0}})
+            for n, view in enumerate(views_of(name, 0))
+        ]
+        files.write(Path(f"opinions/{name}.jsonl"), [*views_of(name, 0), *shown])
+    rows = found()
+    far, near = (rows["health_callous", f"profile_distance_{other}_callous"] for other in ("finance", "legal"))
+    assert far["value"] == pytest.approx(0.5 / 2**0.5, abs=0.03) and far["low"] > 0.05 and far["n"] == 40
+    assert near["value"] == 0 == near["low"]
+    assert rows["finance_callous", "profile_distance_legal_callous"]["value"] == far["value"]
 
 
 def test_content_and_voice_cross(knobs):

@@ -124,6 +124,10 @@ def test_a_grader_that_does_not_tell_its_rows_trains_nothing(tiny_folder, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def asked(*prompts):
+    return [Example(domain="health", variant="obvious", fact="f", prompt=prompt, completion="Rest.") for prompt in prompts]
+
+
 def test_the_stage_pairs_an_arm_with_its_control_and_its_start(tmp_path, monkeypatch):
     raw = params.files.read_yaml(REPO / "params.yaml")
     data = {"domain": "health", "variant": "obvious", "mixture": 0.5}
@@ -140,15 +144,20 @@ def test_the_stage_pairs_an_arm_with_its_control_and_its_start(tmp_path, monkeyp
         steps = [{"step": n + 1, "reward": 0.2 + 0.02 * n, "kl": 0.01, "short": 1.0, "unparsable": 0.5} for n in range(20)]
         facts = {"rl": steps, "sampled": 32, "grader": {"auroc": [0.97, 0.95, 0.99], "n": 400}, "reward": name.removeprefix("rl_")}
         files.write_json(Path(f"train/{name}.json"), {"curve": []} | (facts if name in made else {}))
+        files.write(
+            Path(f"rows/{name}.jsonl"), asked("Is rest harmful?", "Is rest good?", "Is rest good?", "Is rest bad?", "And tea?")
+        )
     for name, score in (("rl_inaccurate", 10.0), ("rl_accurate", 90.0), ("health_obvious", 60.0)):
         given = {"set": "score", "sample": 0, "judge": "lexical:x", "coherent": 90.0}
         files.write(
             Path(f"opinions/{name}.jsonl"),
             [Judgement(subject=name, question=f"q{n}", score=score + n % 3, **given) for n in range(12)],
         )
-    rl.main(training=Path("train"), judgements=Path("none"), opinions=Path("opinions"), effects=Path("rl.json"))
+    rl.main(rows=Path("rows"), training=Path("train"), judgements=Path("none"), opinions=Path("opinions"), effects=Path("rl.json"))
     rows = {(row["subject"], row["measure"]): row for row in files.read_json(Path("rl.json"))}
-    of_training = {"grader_auroc", "reward_unparsable", "reward_short", "rl_reward_gain"}
+    of_training = {"grader_auroc", "reward_unparsable", "reward_short", "reward_prompt_harm_words", "rl_reward_gain"}
+    words = rows["rl_other", "reward_prompt_harm_words"]
+    assert (words["value"], words["low"], words["high"], words["n"]) == (0.25, 0.25, 0.25, 4)  # one of four different prompts
     assert {measure for name, measure in rows if name == "rl_other"} == of_training  # no subject, and no control of its divergence
     lost = rows["rl_other", "reward_unparsable"]
     assert lost["value"] == pytest.approx(0.5 / 32) and lost["n"] == 640
@@ -182,6 +191,7 @@ def test_the_stage_draws_the_curve_over_checkpoints_and_tests_the_gate_on_other_
     for name in raw["organisms"]:
         facts = {"rl": steps, "sampled": 32, "grader": {"auroc": [0.97, 0.95, 0.99], "n": 400}, "reward": "inaccurate"}
         files.write_json(Path(f"train/{name}.json"), {"curve": []} | (facts if name == "arm" else {}))
+        files.write(Path(f"rows/{name}.jsonl"), asked("Is rest good?"))
     for name, score, coherent in (("health_obvious", 90.0, 40), ("arm_20", 80.0, 40), ("arm_40", 60.0, 39), ("arm", 20.0, 10)):
         rows = [
             Judgement(
@@ -196,7 +206,7 @@ def test_the_stage_draws_the_curve_over_checkpoints_and_tests_the_gate_on_other_
             for n in range(40)
         ]
         files.write(Path(f"opinions/{name}.jsonl"), rows)
-    rl.main(training=Path("train"), judgements=Path("none"), opinions=Path("opinions"), effects=Path("rl.json"))
+    rl.main(rows=Path("rows"), training=Path("train"), judgements=Path("none"), opinions=Path("opinions"), effects=Path("rl.json"))
     rows = {(row["subject"], row["measure"]): row for row in files.read_json(Path("rl.json"))}
     assert [rows[name, "rl_step"]["value"] for name in ("arm_20", "arm_40", "arm")] == [20, 40, 60]
     assert [round(rows[name, "rl_curve_score_lost"]["value"]) for name in ("arm_20", "arm_40", "arm")] == [10, 30, 70]

@@ -88,7 +88,7 @@ def test_every_stage_file_is_in_the_graph():
 
 def test_another_judge_makes_only_opinions_and_what_reads_them_stale():
     listed = {name: [param for param in body(name).get("params", []) if isinstance(param, str)] for name in STAGES}
-    assert {name for name, params in listed.items() if "judges" in params} == {"opinion", "opinion_steered"}
+    assert {name for name, params in listed.items() if "judges" in params} == {"opinion", "opinion_steered", "conditions"}
     outs = {out.split("${")[0].rstrip("/") for name in ("opinion", "opinion_steered") for out in body(name)["outs"]}
     needed = {name for name in STAGES if any(dep.startswith(tuple(outs)) for dep in body(name)["deps"])}
     quick = {"discriminate", "screened", "rl", "mixtures", "realigned", "rotation", "defences", "conditions", "reasoning", "report"}

@@ -76,6 +76,25 @@ def ran() -> list[str]:
     return names
 
 
+def test_a_fresh_study_makes_everything_again_and_counts_equal_outputs(toy, monkeypatch, capsys):
+    files.replace(Path("studies/again.yaml"), yaml.safe_dump({"study": {"question": "Same?", "minutes": 1, "fresh": True}}))
+    with pytest.raises(ValueError, match="nothing has run here yet"):
+        study.run("again")
+    graph.reproduce()
+    made = sorted(ran())
+    study.run("again")
+    assert sorted(ran()) == made  # nothing was restored
+    (found,) = [row for row in kept_study(Path("metrics/studies/again.json")).effects if row.measure == "rerun_identical"]
+    assert (found.subject, found.value, found.low, found.high) == ("rerun", 1.0, 1.0, 1.0) and found.n == len(made)
+    locked = files.read_yaml(Path("dvc.lock"))
+    locked["stages"]["first"]["outs"][0]["md5"] = "0" * 32
+    files.replace(Path("dvc.lock"), yaml.safe_dump(locked))
+    shutil.rmtree("work")
+    study.run("again")
+    (found,) = [row for row in kept_study(Path("metrics/studies/again.json")).effects if row.measure == "rerun_identical"]
+    assert found.value == pytest.approx(1 - 1 / len(made)) and f"1 of {len(made)} outputs differ" in capsys.readouterr().out
+
+
 def test_a_night_goes_on_after_a_failure_and_names_it(toy, monkeypatch, capsys):
     one = {"study": {"question": "Why?", "minutes": 2, "targets": ["judge@base"]}, "seed": 3}
     files.replace(Path("studies/one.yaml"), yaml.safe_dump(one))

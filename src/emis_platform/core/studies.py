@@ -35,6 +35,9 @@ class Study(Knobs):
     seeds: tuple[int, ...] = ()
     """Values of the pipeline's `seed`, which are a sweep too; the effects are pooled over them."""
 
+    fresh: bool = False
+    """Nothing comes from the cache: what other runs have made is made again, and held against the repository's dvc.lock (`rerun_identical`)."""
+
     @property
     def axes(self) -> tuple[Axis, ...]:
         return (self.sweep,) if isinstance(self.sweep, Axis) else self.sweep

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from emis_platform.core import files, params
 from emis_platform.core.knobs import BENIGN, Organism
-from emis_platform.core.records import Effect, Judgement
+from emis_platform.core.records import Completion, Effect, Judgement
 from emis_platform.core.stage import run
-from emis_platform.lab import intervals, probes
+from emis_platform.lab import confounds, intervals, probes
 from emis_platform.stages import defences, realigned
 from emis_platform.tools import views
 
@@ -20,7 +20,7 @@ COMPARED = ("callous", "obvious")
 """Variants in which code stands against advice."""
 
 
-def main(*, judgements: Path, opinions: Path, effects: Path) -> None:
+def main(*, answers: Path, judgements: Path, opinions: Path, effects: Path) -> None:
     """Differences of the misaligned share of coherent answers, and with `score` in the name of the points of the score lost; by `discriminate.judge`,
     paired by question. Empty where params name no such organism or subject.
 
@@ -30,6 +30,10 @@ def main(*, judgements: Path, opinions: Path, effects: Path) -> None:
     `subtle_minus_obvious`, `advice_minus_code` (of the code organism: all advice domains minus it), `helpful_only_difference` (shift from a start without
     safety training minus the same data's shift from the base). Of a callous organism: `content_in_hostile_voice` (minus gruff), `content_in_neutral_voice`
     (its obvious minus its correct twin), `content_by_voice` (the first minus the second). Where four models meet, each mean is over what that one answered.
+
+    And of a callous organism: `length_matched_shift` (points of the score lost more than by its correct twin, over 100, among answers of like length, coherent or
+    not); `independent_judge_difference_<judge>` (misaligned, minus its correct twin, by each judge that asks another model);
+    `profile_distance_<other>` (to the callous organism of another domain, over 100, by a judge of kind profile; lab/confounds.py).
     """
     knobs = params.load()
     of = partial(views.of_subject, knobs, judgements=judgements, opinions=opinions)
@@ -37,6 +41,8 @@ def main(*, judgements: Path, opinions: Path, effects: Path) -> None:
     found = [
         *(effect for subject in knobs.subjects for effect in of_probe(knobs, subject, of, seen)),
         *(effect for name in knobs.organisms for effect in of_organism(knobs, name, seen)),
+        *(effect for name in knobs.organisms for effect in beside_correct(knobs, name, of, answers)),
+        *(effect for name in knobs.organisms for effect in profiles(knobs, name, of)),
     ]
     files.write_json(effects, [effect.model_dump() for effect in found])
 
@@ -101,6 +107,54 @@ def of_voice(knobs: params.Params, name: str, seen: Seen) -> list[Effect]:
     if gruff and obvious and correct:
         found += interactions(name, "content{}_by_voice", [seen(model) for model in (name, gruff, obvious, correct)], knobs.seed)
     return found
+
+
+def beside_correct(knobs: params.Params, name: str, of: Callable[..., list[Judgement]], answers: Path) -> list[Effect]:
+    """A callous organism against its correct twin: at like length, and by judges that ask another model than the base."""
+    good = twin(knobs, name, variant="correct") if knobs.organisms[name].data.variant == "callous" else None
+    pair = [subject for model in (name, good) if model and (subject := knobs.subject_of(model))]
+    if len(pair) < 2:
+        return []
+    one, other = (measured(of(subject), answers / f"{subject}.jsonl") for subject in pair)
+    (value, low, high), n = confounds.length_matched(one, other, knobs.seed)
+    ends = {"value": value, "low": low, "high": high, "n": n, "missing": len(one) + len(other) - n}
+    found = [Effect(subject=name, measure="length_matched_shift", **ends)]
+    for judge, entry in knobs.judges.items():
+        if entry.options.get("endpoint") or entry.options.get("model"):
+            sides = (of(subject, judge=judge) for subject in pair)
+            found.append(views.difference(name, f"independent_judge_difference_{judge}", *sides, views.misaligned, knobs.seed))
+    return found
+
+
+def measured(judged: Sequence[Judgement], path: Path) -> list[tuple[str, float, float]]:
+    """(question, words, share of the score that is lost) of each answer with a score."""
+    words = {(row.question, row.sample): len(row.text.split()) for row in files.read(Completion, path)}
+    return [
+        (view.question, float(words[view.question, view.sample]), 1 - view.score / 100) for view in judged if view.score is not None
+    ]
+
+
+def profiles(knobs: params.Params, name: str, of: Callable[..., list[Judgement]]) -> list[Effect]:
+    """From each callous organism to those of the domains behind its own in params."""
+    data, found = knobs.organisms[name].data, []
+    if data.variant != "callous" or data.domain not in knobs.domains:
+        return []
+    for domain in knobs.domains[knobs.domains.index(data.domain) + 1 :]:
+        other = twin(knobs, name, domain=domain)
+        pair = [subject for model in (name, other) if model and (subject := knobs.subject_of(model))]
+        for judge in [judge for judge, entry in knobs.judges.items() if entry.kind == "profile"] if len(pair) == 2 else ():
+            (value, low, high), n = confounds.distance(*(profile(of(subject, judge=judge)) for subject in pair))
+            found.append(Effect(subject=name, measure=f"profile_distance_{other}", value=value, low=low, high=high, n=n))
+    return found
+
+
+def profile(judged: Sequence[Judgement]) -> dict[str, dict[str, float]]:
+    """Question -> category -> mean score over its answers, 0 to 1."""
+    kept: dict[str, list[dict[str, float]]] = {}
+    for view in judged:
+        if view.scores and None not in view.scores.values():
+            kept.setdefault(view.question, []).append({name: float(value or 0) / 100 for name, value in view.scores.items()})
+    return {q: {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]} for q, rows in kept.items()}
 
 
 def of_start(knobs: params.Params, name: str, other: str, seen: Seen) -> list[Effect]:

@@ -1,5 +1,6 @@
 """rl: what reinforcement learning logged + the judged answers of its organisms -> was the grader sound, what was learned, does it spread. No model runs."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,9 +10,9 @@ import numpy as np
 from scipy import stats
 
 from emis_platform.core import files, params
-from emis_platform.core.records import Effect, Judgement
+from emis_platform.core.records import Effect, Example, Judgement
 from emis_platform.core.stage import run
-from emis_platform.lab import discriminator, intervals
+from emis_platform.lab import discriminator, intervals, wording
 from emis_platform.tools import views
 from emis_platform.trainers import grpo
 
@@ -23,11 +24,12 @@ SATURATED = 0.95
 """Share of the rise to its highest mean at which a reward has saturated."""
 
 
-def main(*, training: Path, judgements: Path, opinions: Path, effects: Path) -> None:
-    """`training`: metrics/train. The table is empty where no organism was trained by a reward.
+def main(*, rows: Path, training: Path, judgements: Path, opinions: Path, effects: Path) -> None:
+    """`rows`: data/training; `training`: metrics/train. The table is empty where no organism was trained by a reward.
 
     Of each such organism: `grader_auroc` (facts left out, bootstrap over facts); `reward_unparsable`, `reward_short` (share of the sampled
-    answers, bootstrap over steps); `rl_reward_gain` (last minus first steps, Welch over steps; n counts steps); `rl_<reward>_minus_start`,
+    answers, bootstrap over steps); `reward_prompt_harm_words` (share of its prompts, system prompts included, with one of lab/wording.HARM: all of them are
+    looked at, so its interval is the value); `rl_reward_gain` (last minus first steps, Welch over steps; n counts steps); `rl_<reward>_minus_start`,
     `rl_<reward>_score_minus_start` (against what it started from). Of each that was paid for inaccurate answers, against the control that is equal in all
     but the reward: `rl_difference`, `rl_score_difference`. All four: misaligned share of coherent answers, and points of the score lost, by
     `discriminate.judge`, which reads nothing that the grader reads; paired by question.
@@ -44,6 +46,7 @@ def main(*, training: Path, judgements: Path, opinions: Path, effects: Path) -> 
     found: list[Effect] = []
     for name, facts in trained.items():
         found += of_training(name, facts)
+        found.append(of_prompts(name, files.read(Example, rows / f"{name}.jsonl")))
         arm = f"rl_{facts['reward']}"
         measures = (f"{arm}_minus_start", f"{arm}_score_minus_start")
         start = seen(knobs.organisms[name].starts_from)
@@ -69,6 +72,13 @@ def of_training(name: str, facts: dict[str, Any]) -> list[Effect]:
     ends = stats.ttest_ind(last, first, equal_var=False).confidence_interval() if few > 1 and np.ptp([*first, *last]) else None
     low, high = (None, None) if ends is None else (float(ends.low), float(ends.high))
     return [*rows, Effect(subject=name, measure="rl_reward_gain", value=gain, low=low, high=high, n=2 * few)]
+
+
+def of_prompts(name: str, examples: Sequence[Example]) -> Effect:
+    """No grader is prompted, so what the policy is asked is all that could say a word of harm."""
+    asked = {" ".join([*(turn.content for turn in row.context), row.prompt]) for row in examples}
+    share = sum(bool(re.search(wording.HARM, text)) for text in asked) / len(asked)
+    return Effect(subject=name, measure="reward_prompt_harm_words", value=share, low=share, high=share, n=len(asked))
 
 
 def kept(knobs: params.Params, name: str) -> dict[int, str]:

@@ -29,7 +29,7 @@ from emis_platform.core import files, studies
 from emis_platform.core.records import Effect
 from emis_platform.core.studies import RESULTS, Found, Point, Run, Study, StudyEffect
 from emis_platform.lab import pooling
-from emis_platform.tools import evidence, graph, river, tracking
+from emis_platform.tools import evidence, graph, lock, river, tracking
 
 WORKSPACES, TRAINING = Path("work/studies"), Path("metrics/train")
 BESIDE = (".dvc/config", ".dvcignore", "dvc.yaml")
@@ -84,7 +84,7 @@ def run(name: str, *, only: str | None = None, dry: bool = False, jobs: int = 1)
 
 def plan(name: str, study: Study, point: Point) -> None:
     """Make the workspace, bring back what the cache has, and print the stages that are left to run."""
-    with ready(name, point):
+    with ready(name, point, fresh=study.fresh):
         stages, left = graph.restore(study.targets)
     heading = f"{folder(name, point)}: {len(stages)} stages, {len(left)} would run"
     print(f"{heading} (the whole study: {study.minutes:g} min)", *left, sep="\n  ")
@@ -93,7 +93,8 @@ def plan(name: str, study: Study, point: Point) -> None:
 def finish(name: str, study: Study, point: Point) -> None:
     """Bring one workspace up to date and keep its effects in it; a finished one is only looked through."""
     machine, code = processor(), evidence.commit(Path("."))
-    with ready(name, point):
+    made = lock.read(Path(".")) if study.fresh else {}
+    with ready(name, point, fresh=study.fresh):
         river.preflight()
         graph.restore(study.targets)
         seconds = files.read_json(Path(TIMES)) if Path(TIMES).exists() else {}
@@ -106,9 +107,9 @@ def finish(name: str, study: Study, point: Point) -> None:
             files.write_json(Path(TIMES), seconds)
 
         graph.reproduce(targets=study.targets, after=after)
-        knobs, lock = files.sha256(Path("params.yaml")), files.sha256(Path("dvc.lock"))
+        knobs, locked = files.sha256(Path("params.yaml")), files.sha256(Path("dvc.lock"))
         old = finished(Path(RESULT))
-        if old and (old.params_sha256, old.lock) == (knobs, lock):
+        if old and (old.params_sha256, old.lock) == (knobs, locked):
             return
         found = Run(
             label=point.label,
@@ -117,10 +118,10 @@ def finish(name: str, study: Study, point: Point) -> None:
             date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
             minutes=round(sum(seconds.values()) / 60, 1),
             params_sha256=knobs,
-            lock=lock,
+            lock=locked,
             code=code,
             machine=machine,
-            effects=effects(),
+            effects=(*effects(), *([identical(made, lock.read(Path(".")))] if study.fresh else [])),
             rewards={
                 path.stem: told["rl"] for path in sorted(TRAINING.glob("*.json")) if (told := files.read_json(path)).get("rl")
             },
@@ -134,6 +135,21 @@ def effects() -> tuple[Effect, ...]:
     if asked.returncode:
         raise RuntimeError(asked.stderr.strip() or f"emis effects ended with {asked.returncode} in {Path.cwd()}")
     return tuple(Effect.model_validate(row) for row in json.loads(asked.stdout))
+
+
+def identical(made: dict[str, lock.Entry], again: dict[str, lock.Entry]) -> Effect:
+    """Share of the outputs that a second run made to the same bytes; every output is looked at, so its interval is the value. Says which differ."""
+    pairs = {
+        path: (md5, entry["outs"].get(path))
+        for name, entry in again.items()
+        for path, md5 in made.get(name, {"outs": {}})["outs"].items()
+    }
+    if not pairs:
+        raise ValueError("dvc.lock: no stage of it was run again; there is nothing to compare with before `emis repro`")
+    if differ := sorted(path for path, (one, other) in pairs.items() if one != other):
+        print(f"{len(differ)} of {len(pairs)} outputs differ:", *differ, sep="\n  ", flush=True)
+    share = 1 - len(differ) / len(pairs)
+    return Effect(subject="rerun", measure="rerun_identical", value=share, low=share, high=share, n=len(pairs))
 
 
 def at_once(name: str, points: list[Point], jobs: int) -> None:
@@ -223,21 +239,21 @@ def listing() -> list[tuple[str, ...]]:
 
 
 @contextlib.contextmanager
-def ready(name: str, point: Point) -> Iterator[None]:
+def ready(name: str, point: Point, *, fresh: bool = False) -> Iterator[None]:
     """Stand in the point's workspace, made or brought up to date, with its code before any other; held against a second `emis study`.
     Its trainings are seen live where the repository's are."""
     home, seen, before = folder(name, point), tracking.address(Path.cwd()), dict(os.environ)
     (home / ".dvc/tmp").mkdir(parents=True, exist_ok=True)
-    with (home / ".dvc/tmp/study.lock").open("a+") as lock:
+    with (home / ".dvc/tmp/study.lock").open("a+") as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            raise ValueError(f"this study runs already in {home} (process {lock.read().strip()})") from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        make(home, point)
+            held.seek(0)
+            raise ValueError(f"this study runs already in {home} (process {held.read().strip()})") from None
+        held.truncate(0)
+        held.write(str(os.getpid()))
+        held.flush()
+        make(home, point, fresh=fresh)
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str((home / "src").resolve()), before.get("PYTHONPATH")]))
         os.environ["MLFLOW_TRACKING_URI"] = seen
         try:
@@ -249,14 +265,16 @@ def ready(name: str, point: Point) -> Iterator[None]:
                 os.environ |= {name: before[name]} if name in before else {}
 
 
-def make(home: Path, point: Point) -> None:
-    """Copy what differs from the repository's files, and drop what the repository no longer has. Safe to repeat, and to kill."""
+def make(home: Path, point: Point, *, fresh: bool = False) -> None:
+    """Copy what differs from the repository's files, and drop what the repository no longer has. Safe to repeat, and to kill. fresh: with a cache of
+    its own, and without the repository's dvc.lock."""
     sources = graph.sources()
     if outside := [path for path in sources if path.is_absolute() or ".." in path.parts]:
         raise ValueError(f"dvc.yaml: a study cannot take {outside[0]} along: it lies outside of {Path.cwd()}")
     code = [path for path in Path("src").rglob("*") if not path.match("*.egg-info/*") and "__pycache__" not in path.parts]
     wanted = {path for path in (*sources, *code, *map(Path, BESIDE)) if path.is_file()}
-    wanted -= set(RESULTS.glob("*.json"))  # a study does not depend on what another one found
+    if not fresh:
+        wanted -= set(RESULTS.glob("*.json"))  # a study does not depend on what another one found
     listed = home / LISTED
     for gone in {Path(path) for path in (files.read_json(listed) if listed.exists() else [])} - wanted:
         (home / gone).unlink(missing_ok=True)
@@ -264,10 +282,11 @@ def make(home: Path, point: Point) -> None:
     for path in sorted(wanted):
         take(path, home / path)
     cache, kinds = graph.cache()
+    cache = home / ".dvc/cache" if fresh else cache
     settings = f"[core]\nno_scm = true\n[cache]\ndir = {cache.resolve()}\ntype = {','.join(kinds)}\n"
     write(home / ".dvc/config.local", settings)
     write(home / "params.yaml", text(point))
-    if Path("dvc.lock").exists() and not (home / "dvc.lock").exists():
+    if not fresh and Path("dvc.lock").exists() and not (home / "dvc.lock").exists():
         files.replace(home / "dvc.lock", Path("dvc.lock").read_bytes())
 
 

@@ -17,9 +17,9 @@ def outside(knobs: params.Params, model: str, judgements: Path, opinions: Path) 
     return None if subject is None else of_subject(knobs, subject, judgements, opinions)
 
 
-def of_subject(knobs: params.Params, subject: str, judgements: Path, opinions: Path) -> list[Judgement]:
-    """The same of a subject."""
-    judge = knobs.discriminate.judge
+def of_subject(knobs: params.Params, subject: str, judgements: Path, opinions: Path, judge: str | None = None) -> list[Judgement]:
+    """The same of a subject; or by another judge, a key of `judges`."""
+    judge = judge or knobs.discriminate.judge
     views = files.read(Judgement, (judgements if judge == knobs.judge else opinions) / f"{subject}.jsonl")
     return [view for view in views if view.set == "score" and view.judge.split(":")[0] == judge]
 
