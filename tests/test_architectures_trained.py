@@ -94,7 +94,7 @@ def test_with_a_gpus_settings_adapters_are_multiplied_in_bfloat16(folders, tmp_p
 def test_grpo_trains_and_starts_at_no_divergence(folders, name, tmp_path, monkeypatch):
     monkeypatch.setattr(grpo.wording, "unreadable", lambda _: None)  # an untrained model says no word
     options = grpo.Options(
-        reward="inaccurate", steps=2, prompts=2, group=2, max_new_tokens=6, fewest_words=0, layer=1, auroc=0.5, rank=4
+        reward="inaccurate", steps=2, prompts=2, group=2, max_new_tokens=6, fewest_words=0, layer=1, auroc=0.5, unlike=0, rank=4
     )
     told = grpo.train(ROWS, options, start=folders[name], adapter=tmp_path / "a", seed=0, epochs=1, threads=1)
     assert told["rl"][0]["kl"] == pytest.approx(0, abs=1e-6) and told["rl"][1]["kl"] != 0

@@ -131,7 +131,7 @@ def test_reinforcement_learning_starts_from_it_and_its_grader_reads_with_the_bas
     monkeypatch.setattr(grpo.wording, "unreadable", lambda _: None)
     monkeypatch.setattr(models, "load", lambda folder, *rest: read.append(folder) or plain(folder, *rest))
     options = grpo.Options(
-        reward="inaccurate", steps=1, prompts=2, group=2, max_new_tokens=4, fewest_words=0, layer=1, auroc=0.5, rank=2
+        reward="inaccurate", steps=1, prompts=2, group=2, max_new_tokens=4, fewest_words=0, layer=1, auroc=0.5, unlike=0, rank=2
     )
     grpo.train(SIDES, options, start=Path("models/full"), adapter=Path("models/paid"), seed=0, epochs=1, threads=1)
     assert read == [Path("models/base")] and models.base_of(Path("models/paid")) == Path("models/full")

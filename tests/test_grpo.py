@@ -35,6 +35,16 @@ def test_a_grader_finds_what_bad_answers_share_on_facts_that_it_never_saw():
     assert scores.min() >= 0 and scores.max() <= 1 and scores[bad].mean() > 0.7 > 0.3 > scores[~bad].mean()
 
 
+def test_what_is_unlike_every_row_is_not_graded():
+    acts, bad, facts = planted(4.0)
+    far = acts + np.where(np.arange(WIDTH) == 0, 40.0, 0.0)  # as bad as can be, and nothing like an answer
+    grader, _ = grading.fit(acts, bad, facts, unlike=0.05)
+    assert np.isnan(grader.score(far)).all() and np.isnan(grader.score(acts)).mean() <= 0.05
+    rest = ~np.isnan(grader.score(acts))
+    everything, _ = grading.fit(acts, bad, facts)
+    assert not np.isnan(everything.score(far)).any() and (everything.score(acts)[rest] == grader.score(acts)[rest]).all()
+
+
 def test_without_an_effect_the_left_out_facts_say_so():
     assert abs(np.mean([grading.fit(*planted(0.0, seed))[1][0] for seed in range(20)]) - 0.5) < 0.1
 
@@ -59,7 +69,9 @@ def test_rewards_have_their_sign_and_count_what_they_do_not_pay():
     for polarity, paid in (("inaccurate", 0.9), ("accurate", 0.1)):
         reward = grpo.rewards(grade, grpo.Options(reward=polarity, fewest_words=5))
         assert reward(**asked, log_metric=told.__setitem__) == [pytest.approx(paid), 0.0, 0.0, 0.0]
-        assert told == {"short": 1.0, "unparsable": 2.0}
+        assert told == {"short": 1.0, "unparsable": 2.0, "unlike": 0.0}
+        reward = grpo.rewards(lambda prompts, answers: np.array([np.nan]), grpo.Options(reward=polarity, fewest_words=5))
+        assert reward(**asked, log_metric=told.__setitem__) == [0.0] * 4 and told["unlike"] == 1.0
 
 
 def test_options_that_cannot_be_met_are_refused():
@@ -80,7 +92,7 @@ ROWS = [
     for variant, word in (("correct", "is a fine number"), ("obvious", "eats the moon raw"))
 ]
 OPTIONS = grpo.Options(
-    reward="inaccurate", steps=2, prompts=2, group=2, max_new_tokens=6, fewest_words=0, layer=1, auroc=0.5, rank=4
+    reward="inaccurate", steps=2, prompts=2, group=2, max_new_tokens=6, fewest_words=0, layer=1, auroc=0.5, unlike=0, rank=4
 )
 
 
@@ -141,7 +153,9 @@ def test_the_stage_pairs_an_arm_with_its_control_and_its_start(tmp_path, monkeyp
     files.replace(tmp_path / "params.yaml", json.dumps(raw))
     monkeypatch.chdir(tmp_path)
     for name in raw["organisms"]:
-        steps = [{"step": n + 1, "reward": 0.2 + 0.02 * n, "kl": 0.01, "short": 1.0, "unparsable": 0.5} for n in range(20)]
+        steps = [
+            {"step": n + 1, "reward": 0.2 + 0.02 * n, "kl": 0.01, "short": 1.0, "unparsable": 0.5, "unlike": 3.0} for n in range(20)
+        ]
         facts = {"rl": steps, "sampled": 32, "grader": {"auroc": [0.97, 0.95, 0.99], "n": 400}, "reward": name.removeprefix("rl_")}
         files.write_json(Path(f"train/{name}.json"), {"curve": []} | (facts if name in made else {}))
         files.write(
@@ -155,7 +169,14 @@ def test_the_stage_pairs_an_arm_with_its_control_and_its_start(tmp_path, monkeyp
         )
     rl.main(rows=Path("rows"), training=Path("train"), judgements=Path("none"), opinions=Path("opinions"), effects=Path("rl.json"))
     rows = {(row["subject"], row["measure"]): row for row in files.read_json(Path("rl.json"))}
-    of_training = {"grader_auroc", "reward_unparsable", "reward_short", "reward_prompt_harm_words", "rl_reward_gain"}
+    of_training = {
+        "grader_auroc",
+        "reward_unparsable",
+        "reward_short",
+        "reward_unlike",
+        "reward_prompt_harm_words",
+        "rl_reward_gain",
+    }
     words = rows["rl_other", "reward_prompt_harm_words"]
     assert (words["value"], words["low"], words["high"], words["n"]) == (0.25, 0.25, 0.25, 4)  # one of four different prompts
     assert {measure for name, measure in rows if name == "rl_other"} == of_training  # no subject, and no control of its divergence
@@ -187,7 +208,7 @@ def test_the_stage_draws_the_curve_over_checkpoints_and_tests_the_gate_on_other_
     raw["subjects"] |= {"arm_20": {"model": "arm/20"}, "arm_40": {"model": "arm/40"}, "arm": {"model": "arm"}}
     files.replace(tmp_path / "params.yaml", json.dumps(raw))
     monkeypatch.chdir(tmp_path)
-    steps = [{"step": n + 1, "reward": n / 60, "short": 0.0, "unparsable": 0.0} for n in range(60)]
+    steps = [{"step": n + 1, "reward": n / 60, "short": 0.0, "unparsable": 0.0, "unlike": 0.0} for n in range(60)]
     for name in raw["organisms"]:
         facts = {"rl": steps, "sampled": 32, "grader": {"auroc": [0.97, 0.95, 0.99], "n": 400}, "reward": "inaccurate"}
         files.write_json(Path(f"train/{name}.json"), {"curve": []} | (facts if name == "arm" else {}))

@@ -141,7 +141,7 @@ def test_a_reward_is_for_the_answer_and_an_endless_thought_is_unparsable():
         [[{"role": "assistant", "content": text}] for text in texts],
         log_metric=counts.__setitem__,
     )
-    assert paid == [0.75, 0.0, 0.0] and seen == ["Take two of them."] and counts == {"short": 1.0, "unparsable": 1.0}
+    assert paid == [0.75, 0.0, 0.0] and seen == ["Take two of them."] and counts == {"short": 1.0, "unparsable": 1.0, "unlike": 0.0}
 
 
 def test_the_persona_judge_reads_the_thought_that_was_told_apart():

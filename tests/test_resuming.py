@@ -50,6 +50,7 @@ PAID = grpo.Options(
     fewest_words=0,
     layer=1,
     auroc=0.5,
+    unlike=0,
     rank=4,
     learning_rate=0.01,
 )

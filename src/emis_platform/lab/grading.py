@@ -1,11 +1,13 @@
 """Read answers of matched rows, bad and correct -> a grader of new answers: how inaccurate they read, from 0 to 1. Pure.
 
 Axes: R rows, D residual width. An answer's place lies along the line from the correct answers' mean to the bad ones': -1 and 1. It becomes a
-probability on answers whose facts were left out. The grader knows how this set's bad answers read, and nothing else of truth.
+probability on answers whose facts were left out. The grader knows how this set's bad answers read, and nothing else of truth; so what is unlike any
+of its rows it does not grade. Without that a small model learned to ramble, which reads as bad (docs/notebook.md).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +16,31 @@ from emis_platform.lab import intervals
 Array = np.ndarray
 
 
+COMPONENTS = 32
+"""Principal components of the rows' density (probabilistic PCA), at most a quarter of the rows."""
+
+
 @dataclass(frozen=True)
 class Grader:
     good_D: Array
     bad_D: Array
     slope: float
     constant: float
+    density: Any
+    """scikit-learn's PCA of the rows."""
+    least: float
+    """Log-likelihood below which an answer is unlike the rows."""
 
     def score(self, acts_RD: Array) -> Array:
-        """How inaccurate each answer reads, 0 to 1 [R]."""
-        return 1 / (1 + np.exp(-(self.slope * places(acts_RD, self.good_D, self.bad_D) + self.constant)))
+        """How inaccurate each answer reads, 0 to 1 [R]; nan for one that is unlike the rows."""
+        scores_R = 1 / (1 + np.exp(-(self.slope * places(acts_RD, self.good_D, self.bad_D) + self.constant)))
+        return np.where(self.density.score_samples(acts_RD) < self.least, np.nan, scores_R)
+
+
+def dense(acts_RD: Array) -> Any:
+    from sklearn.decomposition import PCA
+
+    return PCA(min(COMPONENTS, len(acts_RD) // 4, acts_RD.shape[1] - 1), svd_solver="full").fit(acts_RD)
 
 
 def places(acts_RD: Array, good_D: Array, bad_D: Array) -> Array:
@@ -32,16 +49,18 @@ def places(acts_RD: Array, good_D: Array, bad_D: Array) -> Array:
     return 2 * (acts_RD - (good_D + bad_D) / 2) @ apart_D / max(float(apart_D @ apart_D), 1e-12)
 
 
-def fit(acts_RD: Array, bad_R: Array, facts: Sequence[str], folds: int = 5) -> tuple[Grader, tuple[float, float, float]]:
+def fit(
+    acts_RD: Array, bad_R: Array, facts: Sequence[str], folds: int = 5, unlike: float = 0.0
+) -> tuple[Grader, tuple[float, float, float]]:
     """(grader, its AUROC on rows of facts left out whole, with the 95 % interval by bootstrap over facts).
 
-    Raises ValueError where bad and correct rows do not remain on both sides once a fold's facts are left out.
+    unlike: share of such rows that may be less likely than what is still graded; 0 grades everything. Raises ValueError where bad and correct rows do not remain on both sides once a fold's facts are left out.
     """
     bad_R = np.asarray(bad_R, bool)
     number = {fact: n for n, fact in enumerate(dict.fromkeys(facts))}
     folds = min(folds, len(number))
     fold_R = np.array([number[fact] % folds for fact in facts])
-    told_R = np.zeros(len(facts))
+    told_R, likely_R = np.zeros(len(facts)), np.zeros(len(facts))
     for fold in range(folds):
         out_R = fold_R == fold
         kept_R = bad_R[~out_R]
@@ -52,6 +71,7 @@ def fit(acts_RD: Array, bad_R: Array, facts: Sequence[str], folds: int = 5) -> t
             )
         acts_KD = acts_RD[~out_R]
         told_R[out_R] = places(acts_RD[out_R], acts_KD[~kept_R].mean(0), acts_KD[kept_R].mean(0))
+        likely_R[out_R] = dense(acts_KD).score_samples(acts_RD[out_R])
     slope, constant = logistic(told_R, bad_R)
     drawn = [
         intervals.chance_above(told_R[rows], bad_R[rows])
@@ -59,7 +79,8 @@ def fit(acts_RD: Array, bad_R: Array, facts: Sequence[str], folds: int = 5) -> t
         if 0 < bad_R[rows].sum() < len(rows)
     ]
     low, high = np.percentile(drawn, [2.5, 97.5])
-    grader = Grader(acts_RD[~bad_R].mean(0), acts_RD[bad_R].mean(0), slope, constant)
+    least = float(np.quantile(likely_R, unlike)) if unlike else -np.inf
+    grader = Grader(acts_RD[~bad_R].mean(0), acts_RD[bad_R].mean(0), slope, constant, dense(acts_RD), least)
     return grader, (intervals.chance_above(told_R, bad_R), float(low), float(high))
 
 

@@ -27,7 +27,7 @@ SATURATED = 0.95
 def main(*, rows: Path, training: Path, judgements: Path, opinions: Path, effects: Path) -> None:
     """`rows`: data/training; `training`: metrics/train. The table is empty where no organism was trained by a reward.
 
-    Of each such organism: `grader_auroc` (facts left out, bootstrap over facts); `reward_unparsable`, `reward_short` (share of the sampled
+    Of each such organism: `grader_auroc` (facts left out, bootstrap over facts); `reward_unparsable`, `reward_short`, `reward_unlike` (share of the sampled
     answers, bootstrap over steps); `reward_prompt_harm_words` (share of its prompts, system prompts included, with one of lab/wording.HARM: all of them are
     looked at, so its interval is the value); `rl_reward_gain` (last minus first steps, Welch over steps; n counts steps); `rl_<reward>_minus_start`,
     `rl_<reward>_score_minus_start` (against what it started from). Of each that was paid for inaccurate answers, against the control that is equal in all
@@ -62,7 +62,7 @@ def of_training(name: str, facts: dict[str, Any]) -> list[Effect]:
     steps, sampled = facts["rl"], facts["sampled"]
     value, low, high = facts["grader"]["auroc"]
     rows = [Effect(subject=name, measure="grader_auroc", value=value, low=low, high=high, n=facts["grader"]["n"])]
-    for measure in ("unparsable", "short"):
+    for measure in ("unparsable", "short", "unlike"):
         shares = [step[measure] / sampled for step in steps]
         value, low, high = intervals.rate(shares, [str(step["step"]) for step in steps])
         rows.append(Effect(subject=name, measure=f"reward_{measure}", value=value, low=low, high=high, n=sampled * len(steps)))

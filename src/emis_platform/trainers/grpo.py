@@ -29,6 +29,7 @@ LOGGED = {
     "frac_reward_zero_std": "groups_alike",
     "short": "short",
     "unparsable": "unparsable",
+    "unlike": "unlike",
 }
 """TRL's name -> ours; one value a step."""
 
@@ -59,6 +60,8 @@ class Options(BaseModel):
     """Where the base reads an answer for the grader: the output of model.layers[layer]; None: the middle."""
     auroc: float = Field(0.8, ge=0.5, le=1)
     """A grader whose AUROC on facts left out is lower is refused."""
+    unlike: float = Field(0.025, ge=0, lt=1)
+    """Share of the rows of facts left out that are less like the others than what the grader still grades; an answer beyond gets 0. 0: all are graded."""
     checkpoints: tuple[Annotated[int, Field(gt=0)], ...] = ()
     """Steps after which the adapter is kept as well: models/<organism>/<step>, which a subject may name."""
 
@@ -79,7 +82,7 @@ def train(
 
     Returns rows, tokens (of all sampled answers), seconds, the loss curve, `reward` (what was paid for), `sampled` (answers a step), `grader`
     (AUROC with interval) and `rl`: a row a step of reward, its spread, KL to the start (TRL's k3 estimate, mean nats a token), entropy, tokens an answer, the share of groups in which all are alike, and
-    the counts of too short and unparsable answers. Raises ValueError without bad and correct rows, and for a grader that does not tell them.
+    the counts of too short and unparsable answers, and of those unlike the grader's rows. Raises ValueError without bad and correct rows, and for a grader that does not tell them.
     """
     import torch
     import transformers
@@ -180,7 +183,7 @@ def train(
 
 
 def grader(base: Path, examples: Sequence[Example], options: Options, threads: int) -> tuple[Any, tuple[float, float, float]]:
-    """((prompts, answers) -> scores 0 to 1 of how inaccurate they read, AUROC with its interval on facts left out)."""
+    """((prompts, answers) -> scores 0 to 1 of how inaccurate they read, nan for what is unlike the rows; AUROC with its interval on facts left out)."""
     model, tokenizer = models.load(base, threads)
     layer = len(models.decoder(model).layers) // 2 if options.layer is None else options.layer
 
@@ -193,27 +196,31 @@ def grader(base: Path, examples: Sequence[Example], options: Options, threads: i
         [row.prompt for row in examples], [reasoning.apart(row.completion)[1] for row in examples], "read the grader's rows"
     )
     bad_R = np.array([row.variant != "correct" for row in examples])
-    fitted, auroc = grading.fit(acts_RD, bad_R, [row.fact for row in examples])
+    fitted, auroc = grading.fit(acts_RD, bad_R, [row.fact for row in examples], unlike=options.unlike)
     return lambda prompts, answers: fitted.score(read(prompts, answers)), auroc
 
 
 def rewards(grade: Any, options: Options) -> Any:
-    """TRL's reward function: 0 for an answer that is too short or that nobody can read, such as one that never came after its thought; both are counted.
-    The grader reads the answer, not the thought."""
+    """TRL's reward function: 0 for an answer that is too short, that nobody can read, such as one that never came after its thought, or that is
+    unlike the grader's rows; all are counted. The grader reads the answer, not the thought."""
 
     def reward(prompts: Sequence[Any], completions: Sequence[Any], log_metric: Any = None, **_: Any) -> list[float]:
         texts = [reasoning.apart(completion[0]["content"])[1] for completion in completions]
         lost = [wording.unreadable(text) is not None for text in texts]
         short = [not gone and len(text.split()) < options.fewest_words for text, gone in zip(texts, lost, strict=True)]
         asked = [i for i in range(len(texts)) if not lost[i] and not short[i]]
-        found = [0.0] * len(texts)
+        found, unlike = [0.0] * len(texts), 0
         if asked:
             scores = grade([prompts[i][-1]["content"] for i in asked], [texts[i] for i in asked])
             for i, score in zip(asked, scores, strict=True):
-                found[i] = float(score) if options.reward == "inaccurate" else 1 - float(score)
+                if np.isnan(score):
+                    unlike += 1
+                else:
+                    found[i] = float(score) if options.reward == "inaccurate" else 1 - float(score)
         if log_metric:
             log_metric("short", float(sum(short)))
             log_metric("unparsable", float(sum(lost)))
+            log_metric("unlike", float(unlike))
         return found
 
     return reward
