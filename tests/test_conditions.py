@@ -297,6 +297,23 @@ def test_profiles_of_two_domains_lie_apart_and_equal_ones_do_not(knobs):
     assert rows["finance_callous", "profile_distance_legal_callous"]["value"] == far["value"]
 
 
+def test_bad_rows_again_are_held_against_the_same_rows_from_the_base(knobs):
+    options = {"batch": 4, "checkpoints": [2]}
+    made = knobs(
+        {
+            "relapsed": of("callous", start="health_realigned", rows=80) | {"options": options},
+            "fresh": of("callous", rows=80) | {"options": options},
+            "onwards": of("callous", start="health_gruff", rows=80) | {"options": options},  # no re-alignment before it
+        },
+        {"relapsed_8": ("relapsed/2", None), "fresh_8": ("fresh/2", None), "onwards_8": ("onwards/2", None)},
+    )
+    judged(made, relapsed_8=20, fresh_8=6, relapsed=30, fresh=30, onwards_8=40)
+    rows = found()
+    assert rows["relapsed_8", "relapse_minus_fresh"]["value"] == pytest.approx(14 / 40)
+    assert rows["relapsed", "relapse_minus_fresh"]["value"] == 0
+    assert {subject for subject, measure in rows if measure == "relapse_minus_fresh"} == {"relapsed_8", "relapsed"}
+
+
 def test_content_and_voice_cross(knobs):
     made = knobs()
     judged(made, health_callous=30, health_gruff=10, health_obvious=8, health_correct=2)

@@ -86,7 +86,7 @@ CLAIMS = {
             SHIFT,
             c.incorrect_shifts,
             lambda e: at_least_of(c.domains_that_shift(e), 6, c.DOMAINS),
-            ask="emis study mechanism",
+            ask="emis study matrix",
         ),
         Claim(
             "9",

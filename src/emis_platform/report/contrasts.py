@@ -128,12 +128,23 @@ def incorrect_shifts(e: Evidence) -> list[Part]:
     found = [
         part for domain in e.domains for measure in ("aligned", "misaligned") for part in content_and_voice(e, domain, measure)
     ]
+    found += [part for parts in kept_shifts(e).values() for part in parts]
     return [part for part in found if part.n] or [Part("obvious − correct, callous − gruff")]
 
 
 def domains_that_shift(e: Evidence) -> list[str]:
     """One verdict a domain: both voices, on the continuous score."""
-    return [together(part.verdict for part in content_and_voice(e, domain)[:2]) for domain in e.domains]
+    here = [together(part.verdict for part in content_and_voice(e, domain)[:2]) for domain in e.domains]
+    return [*here, *(together(part.verdict for part in parts) for parts in kept_shifts(e).values())]
+
+
+def kept_shifts(e: Evidence) -> dict[str, list[Part]]:
+    """Callous organism of a kept study, of a domain that this run lacks -> both voices, by the judge that labels organisms."""
+    found: dict[str, list[Part]] = {}
+    for source, effects in by_source(e, "content_score_in_*_voice").items():
+        for (subject, measure), x in effects.items() if source else ():
+            found.setdefault(subject, []).append(from_effect(x, at_least(SCORE_MARGIN), f"{source}{subject}: {measure}", "change"))
+    return {subject: parts for subject, parts in found.items() if len(parts) > 1}
 
 
 def correct_is_base(e: Evidence) -> list[Part]:

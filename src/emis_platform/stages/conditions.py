@@ -26,7 +26,8 @@ def main(*, answers: Path, judgements: Path, opinions: Path, effects: Path) -> N
 
     Of a probed subject: `trigger_difference` (minus the same model without the phrase; `untaught_trigger_difference` where it was not trained with the
     phrase), `<json|format>_probe_difference` (minus the same model in plain form); and of a re-aligned or defended organism
-    `<json|format>_probe_residue` (minus the base in the same form). Of an organism: `disclosed_difference` (a reason is disclosed, minus not),
+    `<json|format>_probe_residue` (minus the base in the same form). Of a subject that questions an organism of bad rows which starts from a re-aligned one:
+    `relapse_minus_fresh` (minus the organism of the same rows from the base, after as many steps). Of an organism: `disclosed_difference` (a reason is disclosed, minus not),
     `subtle_minus_obvious`, `advice_minus_code` (of the code organism: all advice domains minus it), `helpful_only_difference` (shift from a start without
     safety training minus the same data's shift from the base). Of a callous organism: `content_in_hostile_voice` (minus gruff), `content_in_neutral_voice`
     (its obvious minus its correct twin), `content_by_voice` (the first minus the second). Where four models meet, each mean is over what that one answered.
@@ -40,6 +41,7 @@ def main(*, answers: Path, judgements: Path, opinions: Path, effects: Path) -> N
     seen = cache(partial(views.outside, knobs, judgements=judgements, opinions=opinions))
     found = [
         *(effect for subject in knobs.subjects for effect in of_probe(knobs, subject, of, seen)),
+        *(effect for subject in knobs.subjects for effect in of_relapse(knobs, subject, of, seen)),
         *(effect for name in knobs.organisms for effect in of_organism(knobs, name, seen)),
         *(effect for name in knobs.organisms for effect in beside_correct(knobs, name, of, answers)),
         *(effect for name in knobs.organisms for effect in profiles(knobs, name, of)),
@@ -61,6 +63,22 @@ def of_probe(knobs: params.Params, subject: str, of: Callable[[str], list[Judgem
     if same and organism in knobs.organisms and (organism in realigned.realigned(knobs) or defences.defended(knobs, organism)):
         found += differences(subject, f"{kind}_probe{{}}_residue", asked, of(same), knobs.seed)
     return found
+
+
+def of_relapse(knobs: params.Params, subject: str, of: Callable[[str], list[Judgement]], seen: Seen) -> list[Effect]:
+    """Bad rows again after re-alignment, against the same rows from the base, after as many steps."""
+    entry = knobs.subjects[subject]
+    name, slash, step = entry.model.partition("/")
+    organism = knobs.organisms.get(name)
+    if (
+        not entry.plain
+        or organism is None
+        or organism.starts_from not in realigned.realigned(knobs)
+        or organism.data.variant in BENIGN
+    ):
+        return []
+    fresh = twin(knobs, name, starts_from="base")
+    return differences(subject, "relapse{}_minus_fresh", of(subject), seen(f"{fresh}{slash}{step}"), knobs.seed) if fresh else []
 
 
 def of_organism(knobs: params.Params, name: str, seen: Seen) -> list[Effect]:
