@@ -178,8 +178,7 @@ def gain(organisms: Sequence[Organism], scores: Scores, seed: int = 0) -> tuple[
         low, high = np.nanpercentile(drawn, [2.5, 97.5])
         if high - low > 1e-9:
             return best, (value, float(low), float(high)), len(kept)
-    (a, a_low, a_high), (b, b_low, b_high) = (score_interval(x, bad) for x in (mine, other))
-    return best, (value, value - np.hypot(a - a_low, b_high - b), value + np.hypot(a_high - a, b - b_low)), len(kept)
+    return best, intervals.unpaired(score_interval(mine, bad), score_interval(other, bad)), len(kept)
 
 
 def auroc(score: Array, bad: Array, groups: Sequence[str], seed: int = 0) -> tuple[float | None, float | None, float | None]:

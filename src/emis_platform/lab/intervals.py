@@ -24,6 +24,12 @@ def rate(values: Sequence[float], clusters: Sequence[str], seed: int = 0) -> tup
     return value, float(low), float(high)
 
 
+def unpaired(one: tuple[float, float, float], other: tuple[float, float, float]) -> tuple[float, float, float]:
+    """One value minus another, each with the ends of its own interval (Newcombe 1998, method 10): wider than a paired one, where both met the same questions."""
+    (a, a_low, a_high), (b, b_low, b_high) = one, other
+    return a - b, a - b - float(np.hypot(a - a_low, b_high - b)), a - b + float(np.hypot(a_high - a, b - b_low))
+
+
 def exact(hits: int, n: int) -> tuple[float, float]:
     """Clopper-Pearson 95 % interval of hits out of n."""
     low = 0.0 if hits == 0 else float(stats.beta.ppf(0.025, hits, n - hits + 1))

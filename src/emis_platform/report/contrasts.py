@@ -1,11 +1,11 @@
 """What a claim compares: evidence -> parts. Each function serves one row of the claims table or one stated expectation."""
 
-import math
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 from emis_platform.core.knobs import BENIGN
 from emis_platform.core.records import Effect
+from emis_platform.lab import intervals
 from emis_platform.report import evidence as ev
 from emis_platform.report.evidence import Evidence, compare, from_effect, interaction
 from emis_platform.report.verdicts import (
@@ -232,13 +232,13 @@ def benign_arms(e: Evidence) -> list[Part]:
 
 
 def unpaired(label: str, one: Effect, other: Effect, rule: Rule | None) -> Part:
-    """Difference of two rates by their own intervals (Newcombe 1998, method 10): wider than a paired one, where both met the same questions."""
+    """Difference of two rates by their own intervals (lab/intervals.unpaired)."""
     if None in (one.value, one.low, one.high, other.value, other.low, other.high):
         return Part(label, n=one.n + other.n, missing=one.missing + other.missing, seeds=1, verdict=INCONCLUSIVE, unit="points")
-    (a, a_low, a_high), (b, b_low, b_high) = ((float(x.value), float(x.low), float(x.high)) for x in (one, other))  # type: ignore[arg-type]
-    low, high = a - b - math.hypot(a - a_low, b_high - b), a - b + math.hypot(a_high - a, b - b_low)
+    sides = ((float(x.value), float(x.low), float(x.high)) for x in (one, other))  # type: ignore[arg-type]
+    value, low, high = intervals.unpaired(*sides)
     verdict = decide(rule, low, high) if rule else None
-    return Part(label, a - b, low, high, one.n + other.n, one.missing + other.missing, 1, verdict, "points")
+    return Part(label, value, low, high, one.n + other.n, one.missing + other.missing, 1, verdict, "points")
 
 
 def realigned(e: Evidence) -> list[Part]:
