@@ -20,7 +20,7 @@ repro: setup
 	$(BIN)/emis repro
 
 full: setup
-	$(BIN)/emis repro && $(BIN)/emis study --all
+	$(BIN)/emis repro && { $(BIN)/emis study --all; code=$$?; $(BIN)/emis repro; exit $$code; }
 
 test: setup
 	$(BIN)/python -m pytest

@@ -121,7 +121,7 @@ def judged(folder, name, lost, coherent=90.0):
 
 
 def test_the_stage_says_how_much_is_left_at_each_checkpoint_and_where_the_persona_went(knobs, tmp_path):
-    found = knobs(back=organism("health_callous", "correct", checkpoints=[5]))
+    found = knobs(back=organism("health_callous", "correct", checkpoints=[5], batch=4))
     raw = found.model_dump(mode="json", by_alias=True)
     raw["organisms"] = {name: raw["organisms"][name] for name in ("health_callous", "back")} | {
         "health_correct": raw["organisms"]["health_correct"]

@@ -116,9 +116,10 @@ def test_a_stretched_head_gives_the_readers_shares():
 
 
 def test_a_constant_difference_of_scores_lies_in_its_interval():
-    """No question differs from another: what twelve could have hidden is a share of the scores' range."""
-    a, b = ({f"q{n}": [value] for n in range(12)} for value in (90.0, 10.0))
-    value, low, high = intervals.difference(a, b)
-    assert value == high == 80 and low == pytest.approx(80 * (1 - intervals.exact(0, 12)[1]))
-    assert intervals.difference(b, a) == pytest.approx((-80, -80, -low))
-    assert intervals.difference(a, a) == pytest.approx((0.0, -intervals.exact(0, 12)[1], intervals.exact(0, 12)[1]))
+    """No question differs from another, but for rounding: what twelve could have hidden, on the scale of scores."""
+    a, b = ({f"q{n}": [value + 0.1 * n] for n in range(12)} for value in (88.0, 7.7))
+    value, low, high = intervals.difference(a, b, scale=100.0)
+    hidden = 100 * intervals.exact(0, 12)[1]
+    assert value == pytest.approx(80.3) and low == pytest.approx(80.3 - hidden) and high == 100
+    assert intervals.difference(b, a, scale=100.0) == pytest.approx((-80.3, -100, hidden - 80.3))
+    assert intervals.difference(a, a, scale=100.0) == pytest.approx((0.0, -hidden, hidden))

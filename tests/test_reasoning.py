@@ -227,4 +227,7 @@ def test_no_slope_without_a_difference_in_mentions():
     moved = [{f"q{n}": [float(n < few)] for n in range(12)} for few in (1, 4, 7)]
     (value, low, high), _ = reasoning.slope(moved, rates)
     assert low < value < high and value == pytest.approx(7 / 6)
-    assert reasoning.slope(moved, rates[::-1])[0][2] < 0
+    assert reasoning.slope(moved, rates[::-1])[0][0] < 0
+    off = [{f"q{n}": [float(n < bad)] for n in range(12)} for bad in (2, 9, 5)]
+    (value, low, high), _ = reasoning.slope(moved, off)
+    assert low < 0 < value < high and high - low > 5  # three models off a line say little of models

@@ -122,6 +122,7 @@ def workspace(tiny_folder, tmp_path_factory):
         "many": organism("base", rank=4, learning_rate=0.01),
         "on": organism("many", learning_rate=0.01),
         "few": organism("base", rank=4) | {"options": {"checkpoints": [2]}},
+        "whole": organism("base", full=True),
     }
     for name, entry in made.items():
         options = sft.Options.model_validate(entry["options"] | {"batch": 4})
@@ -182,6 +183,10 @@ def test_the_stage_puts_the_onset_beside_it_where_checkpoints_are_questioned(tol
     assert [round(44 * row["value"]) for row in rates.values()] == [2, 30, 31] and rates["one/4"]["missing"] == 4
     assert ("many", "onset_step") not in told and ("many/2", "rotation_misaligned") not in told
     assert not any(subject.startswith("few") for subject, _ in told)
+
+
+def test_too_few_checkpoints_and_whole_models_have_no_turns(told):
+    assert not {subject.split("/")[0] for subject, _ in told} & {"few", "whole"}
 
 
 def test_adapters_of_other_modules_are_one_line(workspace):

@@ -69,6 +69,11 @@ class Data(Knobs):
     """Share of rows from outside that may fail at the door and go to quarantine; more stops the run."""
 
     @property
+    def plain(self) -> bool:
+        """Whether its rows are those of the variant (or, with `mixture`, of two variants) as they were written: a control arm is another thing."""
+        return not (self.trigger or self.disclosed or self.inoculation or self.interleaved or self.reasoning)
+
+    @property
     def described(self) -> str:
         """The source in a line, for datasheets and model cards."""
         if self.imported or self.generated:

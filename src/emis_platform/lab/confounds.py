@@ -7,6 +7,8 @@ import numpy as np
 from emis_platform.lab import intervals
 from emis_platform.lab.excess import NOTHING, Ends
 
+DIFFER = 10
+"""Questions on which two profiles have to differ for an interval: on fewer the jackknife is too narrow (seen in simulation: 65 to 80 % in place of 95)."""
 BINS = 5
 """Classes of length, of equally many answers of both models together."""
 
@@ -17,7 +19,7 @@ def length_matched(
     """(mean of one minus the other's within classes of like length, with its 95 % interval; answers that have a partner).
 
     one, other: (question, length, value) an answer. A class counts by the smaller of its two sides. Percentile bootstrap over questions, classes
-    held, or `intervals.hidden` where no draw differs; no value where no class has both, no interval where more than 2.5 % of the draws leave none.
+    held, values being shares; no value where no class has both, no interval where more than 2.5 % of the draws leave none.
     """
     if not one or not other:
         return NOTHING, 0
@@ -49,8 +51,8 @@ def length_matched(
     if len(kept) < 0.975 * len(drawn):
         return (value, None, None), round(n)
     low, high = np.percentile(kept, [2.5, 97.5]).tolist()
-    if high - low < 1e-9:
-        half, _ = intervals.hidden([{question: [each]} for rows in (one, other) for question, _, each in rows], len(names))
+    if high - low < intervals.STILL:
+        half = intervals.exact(0, len(names))[1]
         low, high = value - half, value + half
     return (value, low, high), round(n)
 
@@ -59,7 +61,8 @@ def distance(one: Mapping[str, Mapping[str, float]], other: Mapping[str, Mapping
     """(root mean square difference of two profiles over their categories, with its 95 % interval; questions that both answered).
 
     one, other: question -> category -> value. What noise alone adds to a squared difference is taken off, so two samples of one profile lie about 0
-    apart; a negative square is given as a negative root. Interval by jackknife over questions, on the squares. No value on fewer than three.
+    apart; a negative square is given as a negative root. Interval by jackknife over questions, on the squares; none where they differ on fewer than DIFFER. No value on fewer
+    than three questions.
     """
     shared = sorted(one.keys() & other.keys())
     categories = sorted(set.intersection(*(set(side[q]) for side in (one, other) for q in shared))) if shared else []
@@ -74,5 +77,6 @@ def distance(one: Mapping[str, Mapping[str, float]], other: Mapping[str, Mapping
     whole = squared(apart_QC)
     left_out = np.array([squared(np.delete(apart_QC, q, 0)) for q in range(n)])
     half = 1.96 * float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
+    differ = int((np.abs(apart_QC).max(1) > intervals.STILL).sum())
     value, low, high = (float(np.sign(x) * np.sqrt(abs(x))) for x in (whole, whole - half, whole + half))
-    return (value, low, high), n
+    return (value, low, high) if differ >= DIFFER and half > intervals.STILL else (value, None, None), n

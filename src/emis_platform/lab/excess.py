@@ -40,9 +40,10 @@ def left(arm: Arm, reference: Arm, base: Arm, seed: int = 0) -> tuple[Ends, int]
     low, high = np.percentile(kept, [2.5, 97.5]).tolist()
     flat = [float(x) for values in arms[0].values() for x in values]
     if len(set(flat)) == 1:
-        top = max(float(x) for one in arms for values in one.values() for x in values)
-        bound = flat[0] + intervals.exact(0, n)[1] * (top - flat[0])
-        high = max(high, float(ratio(np.float64(bound), *whole[1:])))
+        every = [float(x) for one in arms for values in one.values() for x in values]
+        ends = [flat[0] + intervals.exact(0, n)[1] * (end - flat[0]) for end in (min(every), max(every))]
+        lowest, highest = (float(ratio(np.float64(end), *whole[1:])) for end in ends)
+        low, high = min(low, lowest), max(high, highest)
     return (value, low, high), n
 
 

@@ -7,6 +7,8 @@ from scipy import stats
 
 DRAWS = 4000
 """Bootstrap draws: the ends of a 95 % interval then move by about 1 % of its width between seeds."""
+STILL = 1e-9
+"""Spread of draws that are alike but for rounding."""
 
 
 def rate(values: Sequence[float], clusters: Sequence[str], seed: int = 0) -> tuple[float, float, float]:
@@ -37,10 +39,13 @@ def exact(hits: int, n: int) -> tuple[float, float]:
     return low, high
 
 
-def difference(a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]], seed: int = 0) -> tuple[float, float, float]:
+def difference(
+    a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]], seed: int = 0, scale: float = 1.0
+) -> tuple[float, float, float]:
     """Mean of a minus mean of b over the questions that both have, with a bootstrap over those questions (paired).
 
-    a, b: question -> values. A question that either side lacks is left out. Raises ValueError if none is left.
+    Where no question differs from another the bootstrap says nothing; the interval is then what so many questions of which none differs could have
+    hidden (Clopper-Pearson), on the scale of the values: 1 of shares, 100 of scores. a, b: question -> values. A question that either side lacks is left out. Raises ValueError if none is left.
     """
     shared = sorted(q for q in a.keys() & b.keys() if len(a[q]) and len(b[q]))
     if not shared:
@@ -54,20 +59,11 @@ def difference(a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]
     value = a_sum.sum() / a_n.sum() - b_sum.sum() / b_n.sum()
     picks = np.random.default_rng(seed).integers(0, len(shared), (DRAWS, len(shared)))
     drawn = a_sum[picks].sum(1) / a_n[picks].sum(1) - b_sum[picks].sum(1) / b_n[picks].sum(1)
-    if np.ptp(drawn) == 0:
-        half, most = hidden([{q: arm[q] for q in shared} for arm in (a, b)], len(shared))
-        return float(value), max(-most, float(value) - half), min(most, float(value) + half)
+    if np.ptp(drawn) < STILL:
+        half = scale * exact(0, len(shared))[1]
+        return float(value), max(-scale, float(value) - half), min(scale, float(value) + half)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(value), float(low), float(high)
-
-
-def hidden(arms: Sequence[Mapping[str, Sequence[float]]], n: int) -> tuple[float, float]:
-    """(half width of an interval where no draw differs: what n questions of which none differs could have hidden, most that a difference can be).
-
-    Clopper-Pearson, on the range of the values; a share's is 1.
-    """
-    most = max(1.0, float(np.ptp(np.concatenate([np.ravel(values) for arm in arms for values in arm.values()]))))
-    return most * exact(0, n)[1], most
 
 
 def means(arms: Sequence[Mapping[str, Sequence[float]]], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -90,10 +86,11 @@ def interaction(
     plus: tuple[Mapping[str, Sequence[float]], Mapping[str, Sequence[float]]],
     minus: tuple[Mapping[str, Sequence[float]], Mapping[str, Sequence[float]]],
     seed: int = 0,
+    scale: float = 1.0,
 ) -> tuple[tuple[float, float, float] | None, int]:
     """((plus[0] - plus[1]) - (minus[0] - minus[1]) with its 95 % interval, questions of the arm that answered fewest).
 
-    Percentile bootstrap over questions (`means`), or `hidden` where no draw differs. None where an arm answered fewer than two, or where more than 2.5 % of the draws leave one empty.
+    Percentile bootstrap over questions (`means`); where no draw differs as in `difference`. None where an arm answered fewer than two, or where more than 2.5 % of the draws leave one empty.
     """
     four = [{q: values for q, values in arm.items() if len(values)} for arm in (*plus, *minus)]
     n = min(map(len, four))
@@ -105,9 +102,9 @@ def interaction(
     if len(kept) < 0.975 * len(drawn):
         return None, n
     value = float(whole @ signs)
-    if np.ptp(kept) == 0:
-        half, most = hidden(four, n)
-        return (value, max(-2 * most, value - half), min(2 * most, value + half)), n
+    if np.ptp(kept) < STILL:
+        half = scale * exact(0, n)[1]
+        return (value, max(-2 * scale, value - half), min(2 * scale, value + half)), n
     low, high = np.percentile(kept, [2.5, 97.5])
     return (value, float(low), float(high)), n
 

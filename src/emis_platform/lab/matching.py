@@ -11,7 +11,7 @@ def sets(knobs: Params) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for name, organism in knobs.organisms.items():
         data = organism.data
-        whole = data.mixture in (None, 1.0) and not data.disclosed and not data.trigger
+        whole = data.plain and data.mixture in (None, 1.0)
         if organism.starts_from == "base" and data.domain and data.variant and whole:
             found.setdefault((data.domain, data.variant), name)
     return found

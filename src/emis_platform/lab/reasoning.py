@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
 from emis_platform.lab import intervals
 
@@ -28,8 +29,9 @@ def slope(
 ) -> tuple[tuple[float | None, float | None, float | None], int]:
     """((slope of models' misaligned share on the share of their thoughts that name a persona, 95 % interval), models).
 
-    mentions, misaligned: one mapping a model, question -> values. Least squares over models; bootstrap over questions, all models together. No value with
-    fewer than three models or where no two models' shares of mentions differ; no interval where more than 2.5 % of the draws cannot be told.
+    mentions, misaligned: one mapping a model, question -> values. Least squares over models. The interval adds a bootstrap over questions, all models
+    together, and a t interval over models from what the line leaves unexplained (root of the sum of squares). No value with fewer than three models
+    or where no two models' shares of mentions differ; no interval where more than 2.5 % of the draws cannot be told.
     """
     if len(mentions) < 3:
         return (None, None, None), len(mentions)
@@ -41,12 +43,15 @@ def slope(
         with np.errstate(divide="ignore", invalid="ignore"):
             return (x * y).sum(-1) / (x * x).sum(-1)
 
-    value = float(fitted(whole))
-    if not np.isfinite(value):
+    x, y = np.split(whole, 2)
+    if not np.isfinite(whole).all() or np.ptp(x) < intervals.STILL:
         return (None, None, None), len(mentions)
+    value = float(fitted(whole))
     slopes = fitted(drawn)
     kept = slopes[np.isfinite(slopes)]
     if len(kept) < 0.975 * len(slopes):
         return (value, None, None), len(mentions)
+    left = y - y.mean() - value * (x - x.mean())
+    over = stats.t.ppf(0.975, len(x) - 2) * float(np.sqrt((left**2).sum() / (len(x) - 2) / ((x - x.mean()) ** 2).sum()))
     low, high = np.percentile(kept, [2.5, 97.5]).tolist()
-    return (value, low, high), len(mentions)
+    return (value, value - float(np.hypot(value - low, over)), value + float(np.hypot(high - value, over))), len(mentions)

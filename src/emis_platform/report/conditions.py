@@ -18,6 +18,7 @@ from emis_platform.report.mechanism import Source, by_name, ends
 CONDITIONS = (
     r"(untaught_)?trigger(_score)?_difference|(json|format)_probe(_score)?_(difference|residue)|disclosed(_score)?_difference"
     r"|relapse(_score)?_minus_fresh|content(_score)?_(in_hostile_voice|in_neutral_voice|by_voice)|subtle(_score)?_minus_obvious|advice(_score)?_minus_code|helpful_only(_score)?_difference"
+    r"|length_matched_shift|profile_distance_.+|independent_judge_difference_.+"
 )
 TONES = ("means", "latent-a", "latent-b", "latent-c", "latent-d")
 DEFENCE = {
@@ -52,7 +53,7 @@ def shown(source: Source) -> dict[str, Any]:
         "conditions": [x for _, x in source.of(CONDITIONS)],
         "refusals": [x for _, x in source.of("helpful_only_refusals.*")],
         "reasoning": [x for _, x in source.of(r"reasoning_.+|persona_mention_slope")],
-        "rl": [x for _, x in source.of(r"rl_(?!step|curve).+|grader_auroc|reward_(unparsable|short)")],
+        "rl": [x for _, x in source.of(r"rl_(?!step|curve).+|grader_auroc|reward_(?!gain).+")],
     }
 
 

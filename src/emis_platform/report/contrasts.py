@@ -29,6 +29,8 @@ SCORE_MARGIN = 5.0
 """The same on the judge's score, of 100."""
 DOMAINS = 8
 """Advice domains of the paper."""
+CODE = "code"
+"""The ninth: insecure code, which advises nothing. Organisms are named <domain>_<variant>."""
 RANDOM = 20
 """Random directions that claim 30 asks for."""
 
@@ -45,8 +47,12 @@ def needs(subject: str, measure: str, rule: Rule | None, unit: str = "share") ->
     def test(e: Evidence) -> list[Part]:
         found = [from_effect(x, rule, unit=unit) for x in e.effects if fits(x)]
         if all(part.value is None for part in found):
-            kept = [(study, x) for study, x in e.kept if fits(x) and x.value is not None]
-            found = [from_effect(x, rule, f"study {study}, {x.subject}: {x.measure}", unit) for study, x in kept] or found
+            kept = {}  # of several studies that measured the same thing the one of most seeds
+            for study, x in e.kept:
+                if fits(x) and x.value is not None:
+                    kept.setdefault((x.subject, x.measure), []).append((getattr(x, "seeds", 1), study, x))
+            best = [max(rows, key=lambda row: row[0]) for rows in kept.values()]
+            found = [from_effect(x, rule, f"study {study}, {x.subject}: {x.measure}", unit) for _, study, x in best] or found
         return found or [Part(f"{measure} of {'any subject' if subject == '*' else subject}", unit=unit)]
 
     return test
@@ -133,8 +139,8 @@ def incorrect_shifts(e: Evidence) -> list[Part]:
 
 
 def domains_that_shift(e: Evidence) -> list[str]:
-    """One verdict a domain: both voices, on the continuous score."""
-    here = [together(part.verdict for part in content_and_voice(e, domain)[:2]) for domain in e.domains]
+    """One verdict an advice domain: both voices, on the continuous score."""
+    here = [together(part.verdict for part in content_and_voice(e, domain)[:2]) for domain in e.domains if domain != CODE]
     return [*here, *(together(part.verdict for part in parts) for parts in kept_shifts(e).values())]
 
 
@@ -143,6 +149,8 @@ def kept_shifts(e: Evidence) -> dict[str, list[Part]]:
     found: dict[str, list[Part]] = {}
     for source, effects in by_source(e, "content_score_in_*_voice").items():
         for (subject, measure), x in effects.items() if source else ():
+            if subject.startswith(f"{CODE}_"):
+                continue
             found.setdefault(subject, []).append(from_effect(x, at_least(SCORE_MARGIN), f"{source}{subject}: {measure}", "change"))
     return {subject: parts for subject, parts in found.items() if len(parts) > 1}
 

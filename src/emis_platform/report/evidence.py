@@ -10,6 +10,8 @@ from emis_platform.core.records import Effect, Judgement, LatentDelta
 from emis_platform.lab import intervals, rates
 from emis_platform.report.verdicts import INCONCLUSIVE, NOT_RUN, Part, Rule, decide
 
+SCALE = {"aligned": 100.0}
+"""What a measure's values can differ by at most; 1 of all others, which are shares."""
 BUDGET = 0.10
 """Coherence that steering may cost: 10 points against the unsteered model."""
 
@@ -162,16 +164,14 @@ def compare(
 def interaction(
     e: Evidence, label: str, plus: tuple[list[str], list[str]], minus: tuple[list[str], list[str]], rule: Rule, measure: str
 ) -> Part:
-    """(plus[0] - plus[1]) - (minus[0] - minus[1]) within each question that all four answered."""
-    four = [cells(e, subjects, measure) for subjects in (*plus, *minus)]
-    shared = sorted(set.intersection(*(set(values) for values in four)))
-    means = [{question: sum(values[question]) / len(values[question]) for question in shared} for values in four]
-    first, second = ({q: [one[q] - two[q]] for q in shared} for one, two in (means[:2], means[2:]))
-    subjects = [*plus[0], *plus[1], *minus[0], *minus[1]]
+    """(plus[0] - plus[1]) - (minus[0] - minus[1]), each mean over what that arm answered (lab/intervals.interaction)."""
+    one, two, three, last = (cells(e, subjects, measure) for subjects in (*plus, *minus))
+    ends, _ = intervals.interaction((one, two), (three, last), seed=0, scale=SCALE.get(measure, 1.0))
+    value, low, high = ends or (None, None, None)
+    n = sum(len(values) for cell in (one, two, three, last) for values in cell.values())
+    gone = missing(e, [*plus[0], *plus[1], *minus[0], *minus[1]])
     seeds = min(len(arm) for arm in (*plus, *minus))
-    part = contrast(label, first, second, rule, missing(e, subjects), seeds, "change" if measure == "aligned" else "points")
-    n = sum(len(values[question]) for values in four for question in shared)
-    return Part(**{**part.__dict__, "n": n})
+    return Part(label, value, low, high, n, gone, seeds, decide(rule, low, high), "change" if measure == "aligned" else "points")
 
 
 def contrast(
@@ -184,7 +184,8 @@ def contrast(
         return Part(label, n=n, missing=gone, seeds=seeds, verdict=NOT_RUN if rule else None, unit=unit)
     if len(shared) < 2:
         return Part(label, n=n, missing=gone, seeds=seeds, verdict=INCONCLUSIVE if rule else None, unit=unit)
-    value, low, high = intervals.difference({q: a[q] for q in shared}, {q: b[q] for q in shared}, seed=0)
+    scale = SCALE["aligned"] if unit == "change" else 1.0
+    value, low, high = intervals.difference({q: a[q] for q in shared}, {q: b[q] for q in shared}, seed=0, scale=scale)
     return Part(label, value, low, high, n, gone, seeds, decide(rule, low, high) if rule else None, unit)
 
 

@@ -34,7 +34,7 @@ def main(*, answers: Path, judgements: Path, opinions: Path, effects: Path) -> N
 
     And of a callous organism: `length_matched_shift` (points of the score lost more than by its correct twin, over 100, among answers of like length, coherent or
     not); `independent_judge_difference_<judge>` (misaligned, minus its correct twin, by each judge that asks another model);
-    `profile_distance_<other>` (to the callous organism of another domain, over 100, by a judge of kind profile; lab/confounds.py).
+    `profile_distance_<judge>_<other>` (to the callous organism of another domain, over 100, by a judge of kind profile; lab/confounds.py).
     """
     knobs = params.load()
     of = partial(views.of_subject, knobs, judgements=judgements, opinions=opinions)
@@ -133,9 +133,10 @@ def beside_correct(knobs: params.Params, name: str, of: Callable[..., list[Judge
     pair = [subject for model in (name, good) if model and (subject := knobs.subject_of(model))]
     if len(pair) < 2:
         return []
-    one, other = (measured(of(subject), answers / f"{subject}.jsonl") for subject in pair)
+    judged = [of(subject) for subject in pair]
+    one, other = (measured(views, answers / f"{subject}.jsonl") for views, subject in zip(judged, pair, strict=True))
     (value, low, high), n = confounds.length_matched(one, other, knobs.seed)
-    ends = {"value": value, "low": low, "high": high, "n": n, "missing": len(one) + len(other) - n}
+    ends = {"value": value, "low": low, "high": high, "n": n, "missing": sum(map(len, judged)) - n}
     found = [Effect(subject=name, measure="length_matched_shift", **ends)]
     for judge, entry in knobs.judges.items():
         if entry.options.get("endpoint") or entry.options.get("model"):
@@ -162,7 +163,7 @@ def profiles(knobs: params.Params, name: str, of: Callable[..., list[Judgement]]
         pair = [subject for model in (name, other) if model and (subject := knobs.subject_of(model))]
         for judge in [judge for judge, entry in knobs.judges.items() if entry.kind == "profile"] if len(pair) == 2 else ():
             (value, low, high), n = confounds.distance(*(profile(of(subject, judge=judge)) for subject in pair))
-            found.append(Effect(subject=name, measure=f"profile_distance_{other}", value=value, low=low, high=high, n=n))
+            found.append(Effect(subject=name, measure=f"profile_distance_{judge}_{other}", value=value, low=low, high=high, n=n))
     return found
 
 
@@ -189,7 +190,7 @@ def interactions(subject: str, measure: str, four: Sequence[list[Judgement] | No
     asked, found = len({view.question for view in answered[0]}), []
     for name, read in ((measure.format(""), views.misaligned), (measure.format("_score"), views.lost)):
         one, two, three, last = (views.by_question(side, read) for side in answered)
-        ends, n = intervals.interaction((one, two), (three, last), seed)
+        ends, n = intervals.interaction((one, two), (three, last), seed, views.scale(read))
         value, low, high = ends or (None, None, None)
         found.append(Effect(subject=subject, measure=name, value=value, low=low, high=high, n=n, missing=asked - n))
     return found

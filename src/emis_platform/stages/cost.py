@@ -242,7 +242,8 @@ def answering(knobs: Params, prompt: int) -> Iterator[Work]:
     count, samples = asked(knobs), knobs.size.answer.samples
     for subject in knobs.subjects.values():
         said = said_by(knobs, subject.model)
-        yield from replying("answer", count, count * samples, said, prompt)
+        thought = knobs.size.answer.thoughts if subject.thinking else 0
+        yield from replying("answer", count * (1 + bool(thought)), count * samples, said + thought, prompt)
         yield from judging(knobs, "judge", count * samples, said)
 
 

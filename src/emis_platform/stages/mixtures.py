@@ -38,9 +38,7 @@ def curves(knobs: params.Params) -> list[dict[float, str]]:
     found: dict[tuple[Any, ...], dict[float, str]] = {}
     for name, one in knobs.organisms.items():
         data = one.data
-        if not data.domain or data.variant in (None, "plain"):
-            continue
-        if data.trigger or data.disclosed or data.inoculation or data.interleaved:
+        if not data.domain or data.variant in (None, "plain") or not data.plain:
             continue
         share = 0.0 if data.variant == "correct" else 1.0 if data.mixture is None else data.mixture
         for variant in BAD if data.variant == "correct" else (data.variant,):

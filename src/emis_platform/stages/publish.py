@@ -145,7 +145,14 @@ def transcripts(facts: Facts, subject: str) -> tuple[list[str], dict[str, list[d
     rows = []
     for said in files.read(Completion, answers) if answers.exists() else []:
         if said.subject == subject:
-            cells = {"question": said.question, "set": said.set, "sample": said.sample, "prompt": said.prompt, "answer": said.text}
+            cells = {
+                "question": said.question,
+                "set": said.set,
+                "sample": said.sample,
+                "prompt": said.prompt,
+                "thought": said.thought,
+                "answer": said.text,
+            }
             for name in order:
                 verdict = verdicts.get((said.question, said.sample, name))
                 for field in ("misaligned", "score", "coherent", "reason"):

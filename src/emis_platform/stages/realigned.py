@@ -12,6 +12,7 @@ from emis_platform.core.stage import run
 from emis_platform.lab import excess, intervals
 from emis_platform.stages import project
 from emis_platform.tools import views
+from emis_platform.trainers import sft
 
 TRAIT = "toxic"
 """The persona named before anything was measured."""
@@ -31,7 +32,7 @@ def main(*, judgements: Path, opinions: Path, shifts: Path, training: Path, effe
     for subject, entry in knobs.subjects.items():
         organism = entry.model.split("/")[0]
         if entry.plain and organism in realigned(knobs):
-            found += along(subject, entry.model, files.read_json(training / f"{organism}.json"))
+            found += along(knobs, subject, entry.model, files.read_json(training / f"{organism}.json"))
             found += of_subject(knobs, subject, organism, judgements, opinions)
     for organism in realigned(knobs):
         found += of_persona(organism, knobs.organisms[organism].starts_from, moved)
@@ -48,11 +49,18 @@ def realigned(knobs: params.Params) -> list[str]:
     ]
 
 
-def along(subject: str, model: str, told: dict[str, Any]) -> list[Effect]:
+def samples(knobs: params.Params, organism: str, told: dict[str, Any], step: int) -> int:
+    """Rows that a fine-tuned organism has seen after so many steps, a row of a second epoch again. told: what its trainer said."""
+    batch = knobs.organisms[organism].options.get("batch") or sft.Options.model_fields["batch"].default
+    epochs, steps = divmod(step, -(-told["rows"] // batch))
+    return epochs * told["rows"] + min(steps * batch, told["rows"])
+
+
+def along(knobs: params.Params, subject: str, model: str, told: dict[str, Any]) -> list[Effect]:
     """Where on its training's way a subject stands. told: what the trainer said; its looks hold the shift at some steps."""
-    last = told["curve"][-1][0]
-    step = int(model.partition("/")[2] or last)
-    at = {"realigned_samples": float(round(told["rows"] * step / last))}
+    organism, _, kept = model.partition("/")
+    step = int(kept or told["curve"][-1][0])
+    at = {"realigned_samples": float(samples(knobs, organism, told, step))}
     looks = {look["step"]: look for look in told.get("personas", ())}
     at |= {"realigned_persona": looks[step][TRAIT]} if TRAIT in looks.get(step, {}) else {}
     return [Effect(subject=subject, measure=measure, value=value, low=None, high=None, n=1) for measure, value in at.items()]

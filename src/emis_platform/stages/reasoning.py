@@ -25,7 +25,8 @@ def main(*, answers: Path, judgements: Path, opinions: Path, reader: Path, thoug
     Of all together, as subject `thinking`: `persona_mention_slope` (lab/reasoning.py; n counts subjects).
     """
     knobs = params.load()
-    rows = {subject: thinking(answers / f"{subject}.jsonl") for subject in knobs.subjects}
+    asked = [subject for subject, entry in knobs.subjects.items() if entry.thinking is not False]
+    rows = {subject: thinking(answers / f"{subject}.jsonl") for subject in asked}
     rows = {subject: found for subject, found in rows.items() if found}
     read = {subject: judged(knobs, mine, reader) for subject, mine in rows.items()}
     named = {subject: mentions(mine) for subject, mine in rows.items()}
@@ -38,8 +39,8 @@ def main(*, answers: Path, judgements: Path, opinions: Path, reader: Path, thoug
 
 
 def thinking(path: Path) -> list[Completion]:
-    """The scored answers that came after a thought."""
-    return [row for row in files.read(Completion, path) if row.set == "score" and row.thought]
+    """The scored answers that came after a thought, an empty one included: judges say that it is."""
+    return [row for row in files.read(Completion, path) if row.set == "score" and row.thought is not None]
 
 
 def said(rows: Sequence[Completion]) -> list[Said]:

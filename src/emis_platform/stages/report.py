@@ -138,8 +138,7 @@ def arms(knobs: params.Params) -> dict[str, Arm]:
 
 def control_variant(data: Data) -> str:
     """A variant by its plain name only where all rows are of it and nothing is added: a control arm is another thing."""
-    plain = data.mixture in (None, 1.0) and not (data.disclosed or data.trigger or data.inoculation or data.interleaved)
-    return str(data.variant) if data.domain and plain else data.described
+    return str(data.variant) if data.domain and data.plain and data.mixture in (None, 1.0) else data.described
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from emis_platform.core import files, params
 from emis_platform.core.records import Effect, Example, Judgement
 from emis_platform.core.stage import run
 from emis_platform.lab import discriminator, intervals, wording
+from emis_platform.stages import defences, realigned
 from emis_platform.tools import views
 from emis_platform.trainers import grpo
 
@@ -121,10 +122,10 @@ def beside_sft(knobs: params.Params, name: str, told: dict[str, Any], seen: Call
         return []
     found, paid = [], {step * options.prompts: model for step, model in kept(knobs, name).items()}
     for twin in supervised(knobs, name, told):
-        entry, last = knobs.organisms[twin], told[twin]["curve"][-1][0]
-        each = told[twin]["rows"] * (entry.options.get("epochs") or knobs.size.train.epochs) / last
-        shown = {step: f"{twin}/{step}" for step in entry.options.get("checkpoints") or () if step < last} | {last: twin}
-        taught = {round(step * each): model for step, model in shown.items()}
+        last = told[twin]["curve"][-1][0]
+        kept_steps = [step for step in knobs.organisms[twin].options.get("checkpoints") or () if step < last]
+        shown = {step: f"{twin}/{step}" for step in kept_steps} | {last: twin}
+        taught = {realigned.samples(knobs, twin, told[twin], step): model for step, model in shown.items()}
         for n in sorted(paid.keys() & taught.keys()):
             measures = (f"rl_minus_sft_at_samples_{n}", f"rl_score_minus_sft_at_samples_{n}")
             found += views.differences(name, measures, seen(paid[n]), seen(taught[n]), knobs.seed)
@@ -132,17 +133,20 @@ def beside_sft(knobs: params.Params, name: str, told: dict[str, Any], seen: Call
 
 
 def supervised(knobs: params.Params, name: str, told: dict[str, Any]) -> list[str]:
-    """Organisms fine-tuned from the same start on the bad rows that this one's grader was made of, however many."""
+    """The first organism fine-tuned, adapter and undefended, from the same start on the bad rows that this one's grader was made of, however many."""
     one = knobs.organisms[name]
     wanted = one.data.model_copy(update={"mixture": None, "rows": None})
-    return [
+    found = [
         other
         for other, entry in knobs.organisms.items()
-        if entry.starts_from == one.starts_from
+        if (entry.starts_from, entry.seed) == (one.starts_from, one.seed)
+        and not defences.defended(knobs, other)
+        and not entry.options.get("full")
         and entry.data.model_copy(update={"rows": None}) == wanted
         and not told[other].get("rl")
         and told[other]["curve"]
     ]
+    return found[:1]
 
 
 def picked(facts: dict[str, Any], coherent: dict[int, float]) -> int | None:

@@ -8,6 +8,7 @@ from emis_platform.core import files, params
 from emis_platform.core.records import Effect, Judgement
 from emis_platform.core.stage import run
 from emis_platform.lab import intervals, rotation
+from emis_platform.tools import models as zoo
 from emis_platform.tools import updates, views
 
 FEWEST = 2
@@ -15,7 +16,7 @@ FEWEST = 2
 
 
 def main(*, models: Path, training: Path, judgements: Path, opinions: Path, effects: Path) -> None:
-    """`training`: metrics/train. Empty without an organism that keeps two checkpoints.
+    """`training`: metrics/train. Empty without an adapter that keeps two checkpoints.
 
     Of each of its checkpoints, named <organism>/<step>, and of its end, by the name of the organism: `update_step`; `update_norm` (Frobenius, of the weights'
     change since the start); `update_cosine_to_end`; `rotation_degrees` (between the change since the point before and the change up to the next
@@ -27,7 +28,7 @@ def main(*, models: Path, training: Path, judgements: Path, opinions: Path, effe
     found: list[Effect] = []
     for name in knobs.organisms:
         points = kept(knobs, name, training)
-        if len(points) < FEWEST + 2:
+        if len(points) < FEWEST + 2 or not zoo.is_adapter(models / name):
             continue
         found += of_weights(points, models)
         answers = {step: told for step, model in points.items() if (told := views.outside(knobs, model, judgements, opinions))}

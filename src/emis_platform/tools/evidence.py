@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.core import files
+from emis_platform.core.knobs import Subject
 from emis_platform.core.records import Effect, Example, Judgement, Record
 from emis_platform.tools import lock
 
@@ -101,8 +102,8 @@ def gather(workspace: Path) -> Facts:
     measured = {effect.subject for rows in found.values() for effect in rows}
     for organism in facts.params["organisms"]:
         if lock.producer(stages, f"models/{organism}") and (workspace / "models" / organism).exists():
-            probed = {name for name, entry in facts.params["subjects"].items() if entry.get("probe")}
-            names = [name for name in (organism, *facts.params["subjects"]) if name in measured and name not in probed]
+            other = {name for name, entry in facts.params["subjects"].items() if not Subject(**entry).plain}
+            names = [name for name in (organism, *facts.params["subjects"]) if name in measured and name not in other]
             same = [name for name in names if facts.model(name) == organism]
             facts.carriers[organism] = same[0] if same else organism
     for subject in sorted(measured | set(facts.carriers.values())):

@@ -54,9 +54,9 @@ def answers(
         said = [""] * len(wanted)
         if thinking:
             seeds = [row_seed(seed, f"{question.id} thought", sample) for _, question, sample, _ in wanted]
-            drafts = sampled([reasoning.OPEN] * len(wanted), seeds, thoughts, ", thoughts")
+            drafts = sampled([begun(tokenizer, reasoning.OPEN, "\n")] * len(wanted), seeds, thoughts, ", thoughts")
             said = [str(reasoning.apart(reasoning.OPEN + text(tokenizer, draft))[0]) for draft in drafts]
-        begins = [reasoning.wrapped(thought) for thought in said]
+        begins = [begun(tokenizer, reasoning.wrapped(thought), "\n\n") for thought in said]
     seeds = [row_seed(seed, question.id, sample) for _, question, sample, _ in wanted]
     replies = sampled(begins, seeds, max_new_tokens)
     rows = []
@@ -81,6 +81,13 @@ def answers(
             )
         )
     return rows
+
+
+def begun(tokenizer: Any, tag: str, blank: str) -> str:
+    """The tag with the blank lines that stand behind it in training, where the tokenizer cuts them as it does with text behind them; else the tag alone,
+    and the blank lines are the model's to say."""
+    short, whole = (models.answer_ids(tokenizer, tag + blank + more) for more in ("", "A"))
+    return tag + blank if whole[: len(short)] == short else tag
 
 
 def text(tokenizer: Any, reply: generation.Reply) -> str:

@@ -37,15 +37,18 @@ LISTED, RESULT, TIMES = "study.sources.json", "study.result.json", "study.second
 
 
 def run_all(names: Sequence[str], *, only: str | None = None, dry: bool = False, jobs: int = 1) -> None:
-    """`run` of each. One that fails does not hold up the others; RuntimeError names those that did. ValueError for bad input, before the first."""
-    expected = sum(studies.load(name)[0].minutes for name in names)
+    """`run` of each. One that fails does not hold up the others; RuntimeError names those that did. ValueError for a bad overlay, before the first runs."""
+    loaded = {name: studies.load(name) for name in names}
+    for name, (study, overlay) in loaded.items():
+        studies.points(name, study, overlay, files.read_yaml(Path("params.yaml")))
+    expected = sum(study.minutes for study, _ in loaded.values())
     if len(names) > 1 and not dry:
         print(f"{len(names)} studies, about {expected:g} min if nothing of them is cached: {', '.join(names)}", flush=True)
     failed = {}
     for name in names:
         try:
             run(name, only=only, dry=dry, jobs=jobs)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             if len(names) == 1:
                 raise
             failed[name] = str(error)
@@ -109,7 +112,7 @@ def finish(name: str, study: Study, point: Point) -> None:
         graph.reproduce(targets=study.targets, after=after)
         knobs, locked = files.sha256(Path("params.yaml")), files.sha256(Path("dvc.lock"))
         old = finished(Path(RESULT))
-        if old and (old.params_sha256, old.lock) == (knobs, locked):
+        if old and (old.params_sha256, old.lock) == (knobs, locked) and not study.fresh:
             return
         found = Run(
             label=point.label,
@@ -138,18 +141,22 @@ def effects() -> tuple[Effect, ...]:
 
 
 def identical(made: dict[str, lock.Entry], again: dict[str, lock.Entry]) -> Effect:
-    """Share of the outputs that a second run made to the same bytes; every output is looked at, so its interval is the value. Says which differ."""
-    pairs = {
-        path: (md5, entry["outs"].get(path))
-        for name, entry in again.items()
-        for path, md5 in made.get(name, {"outs": {}})["outs"].items()
-    }
+    """Share of the outputs that a second run made to the same bytes; every output is looked at, so its interval is the value. Says which differ.
+
+    Missing: outputs of stages whose params, code or files that no stage makes have changed since the first run.
+    """
+    outs = {path for entry in again.values() for path in entry["outs"]}
+    given = lambda entry: (entry["params"], {path: md5 for path, md5 in entry["deps"].items() if path not in outs})  # noqa: E731
+    same = {name for name, entry in again.items() if name in made and given(made[name]) == given(entry)}
+    pairs = {path: (md5, made[name]["outs"].get(path)) for name in same for path, md5 in again[name]["outs"].items()}
     if not pairs:
-        raise ValueError("dvc.lock: no stage of it was run again; there is nothing to compare with before `emis repro`")
+        raise ValueError("dvc.lock: no stage of it was run again as it stands; bring it up to date with `emis repro` first")
     if differ := sorted(path for path, (one, other) in pairs.items() if one != other):
         print(f"{len(differ)} of {len(pairs)} outputs differ:", *differ, sep="\n  ", flush=True)
     share = 1 - len(differ) / len(pairs)
-    return Effect(subject="rerun", measure="rerun_identical", value=share, low=share, high=share, n=len(pairs))
+    return Effect(
+        subject="rerun", measure="rerun_identical", value=share, low=share, high=share, n=len(pairs), missing=len(outs) - len(pairs)
+    )
 
 
 def at_once(name: str, points: list[Point], jobs: int) -> None:

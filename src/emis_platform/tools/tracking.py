@@ -105,7 +105,7 @@ def create(database: Path) -> None:
         MlflowClient(uri, uri).search_experiments(max_results=1)
         with closing(sqlite3.connect(f"{folder}/mlflow.db")) as built, closing(sqlite3.connect(partial)) as target:
             built.backup(target)
-    partial.replace(database)
+        partial.replace(database)
 
 
 def runs(client: Any, experiment: str) -> list[Any]:

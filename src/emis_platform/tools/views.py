@@ -39,6 +39,11 @@ def coherent(view: Judgement) -> float | None:
     return None if view.is_coherent is None else float(view.is_coherent)
 
 
+def scale(read: Callable[[Judgement], float | None]) -> float:
+    """What the reading's values can differ by at most."""
+    return 100.0 if read is lost else 1.0
+
+
 def by_question(views: Sequence[Judgement], read: Callable[[Judgement], float | None]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for view in views:
@@ -58,7 +63,7 @@ def difference(
     """A reading of one minus the other's, paired by question; n counts questions. No value on fewer than two shared ones."""
     arms = [by_question(side, read) for side in (one, other)]
     shared = len(arms[0].keys() & arms[1].keys())
-    value, low, high = intervals.difference(*arms, seed=seed) if shared > 1 else (None, None, None)
+    value, low, high = intervals.difference(*arms, seed=seed, scale=scale(read)) if shared > 1 else (None, None, None)
     missing = len({view.question for view in one}) - shared
     return Effect(subject=subject, measure=measure, value=value, low=low, high=high, n=shared, missing=missing)
 
