@@ -138,7 +138,7 @@ def test_six_of_eight_domains_are_needed_and_one_says_little():
             r
             for s, a in arms.items()
             if int(a.domain[1]) < of
-            for r in answers(s, share[a.variant] if int(a.domain[1]) < spreading else 0, n=60)
+            for r in answers(s, share[a.variant] if int(a.domain[1]) < spreading else 0, n=90)
         ]
         kept = {s: a for s, a in arms.items() if int(a.domain[1]) < of}
         return judge(CLAIM["8"], Evidence(judged=index(rows), arms=kept)).verdict
