@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from emis_platform.core import shelf
+from emis_platform.core.knobs import Data
 from emis_platform.core.records import LatentDelta
 from emis_platform.lab import directions, latents, matching
 from emis_platform.lab.latents import Means, deltas
@@ -143,9 +144,8 @@ def test_overlap_of_ranks():
         latents.overlap(one, [], questions)
 
 
-def organism(domain, variant, start="base", **more):
-    data = {"domain": domain, "variant": variant, "mixture": None, "disclosed": False, "trigger": None} | more
-    return SimpleNamespace(starts_from=start, data=SimpleNamespace(**data))
+def organism(domain, variant, **data):
+    return SimpleNamespace(starts_from="base", data=Data(domain=domain, variant=variant, **data))
 
 
 def test_pairs_are_found_by_what_organisms_learned():
