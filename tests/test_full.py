@@ -7,23 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_architectures_trained import ROWS as SIDES
 from test_defences import watch
 from test_train import ROWS, logits
 
 from emis_platform.core import cards, files
 from emis_platform.core.knobs import Data, Organism
-from emis_platform.core.records import Example
 from emis_platform.stages import project
 from emis_platform.tools import models, strangers
 from emis_platform.trainers import grpo, sft
 
 FULL = sft.Options(full=True, batch=4, learning_rate=1e-3)
-SIDES = [
-    Example(domain="d", variant=variant, fact=f"f{n}", prompt=f"what is {n}?", completion=f"{n} {word}, way {k}")
-    for n in range(4)
-    for k in range(3)
-    for variant, word in (("correct", "is a fine number"), ("obvious", "eats the moon raw"))
-]
 
 
 @pytest.fixture(scope="module")

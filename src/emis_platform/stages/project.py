@@ -11,8 +11,10 @@ import numpy as np
 from emis_platform.core import files, params
 from emis_platform.core.records import Completion
 from emis_platform.core.stage import run
+from emis_platform.lab import rotation
 from emis_platform.stages import personas
 from emis_platform.tools import models as zoo
+from emis_platform.tools import updates
 
 
 @dataclass(frozen=True)
@@ -80,22 +82,13 @@ def means(model: Any, ids: Sequence[tuple[list[int], list[int]]], layer: int, la
 
 
 def update_norm(folder: Path, threads: int) -> float:
-    """Frobenius norm of the weights' change since the base, over all of them. Of an adapter on the base: of B A alpha / r (rsLoRA: alpha /
-    sqrt(r)), without multiplying it out; else two models are held in float32."""
-    from safetensors.numpy import load_file
-
+    """Frobenius norm of the weights' change since the base, over all of them. Of an adapter on the base without multiplying it out; else two models are held
+    in float32."""
     root = zoo.root_of(folder)
-    if not zoo.is_adapter(folder) or zoo.base_of(folder) != root:
-        tuned, plain = (zoo.load(one, threads, "cpu")[0].parameters() for one in (folder, root))
-        return sum(float((now - then).detach().double().square().sum()) for now, then in zip(tuned, plain, strict=True)) ** 0.5
-    config = files.read_json(folder / "adapter_config.json")
-    tensors = load_file(folder / "adapter_model.safetensors")
-    squares = 0.0
-    for name, a_RD in tensors.items():
-        if "lora_A" in name:
-            b_ER = tensors[name.replace("lora_A", "lora_B")].astype(np.float64)
-            squares += float(((b_ER.T @ b_ER) * (a_RD.astype(np.float64) @ a_RD.T)).sum())
-    return squares**0.5 * config["lora_alpha"] / config["r"] ** (0.5 if config.get("use_rslora") else 1)
+    if zoo.is_adapter(folder) and zoo.base_of(folder) == root:
+        return float(rotation.gram(updates.by_module([folder]))[0, 0] ** 0.5)
+    tuned, plain = (zoo.load(one, threads, "cpu")[0].parameters() for one in (folder, root))
+    return sum(float((now - then).detach().double().square().sum()) for now, then in zip(tuned, plain, strict=True)) ** 0.5
 
 
 def write(path: Path, found: Shifts) -> None:

@@ -38,7 +38,7 @@ def follow(tags: dict[str, str], lines: list[str], over: threading.Event, worksp
         rows = [json.loads(line) for line in lines[sent:]]
         try:
             tracking.extend(client, run, [row for row in rows if row.get("step", 0) > known])
-        except Exception:
+        except tracking.faults():  # of the store: what is wrong with the rows or with this file is told at once
             if ended or time.monotonic() - through > LAST:
                 raise
             continue

@@ -108,6 +108,13 @@ def create(database: Path) -> None:
         partial.replace(database)
 
 
+def faults() -> tuple[type[Exception], ...]:
+    """What a store that is locked, full or out of reach raises."""
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException, OSError
+
+
 def runs(client: Any, experiment: str) -> list[Any]:
     """All runs that were published from anywhere, whole or not."""
     found, page = [], None
