@@ -89,6 +89,7 @@ def test_rewards_are_drawn_by_arm():
     kept = study([], "rl").model_copy(update={"rewards": {"a": tuple(steps)}})
     _, told = conditions.section(Evidence(), training={}, studies=[kept])["sources"]
     assert len(told["rewards"]) == 2
+    assert html(studies=[kept]).count("mean reward of a step, by step") >= 1
 
 
 def test_one_defence_has_to_do_all_that_is_asked_and_the_others_may_fail():

@@ -70,7 +70,7 @@ def mixtures(source: Source) -> list[dict[str, Any]]:
         points = sorted((100 * share[x.subject], *ends(x)) for x in found)
         if points:
             line = Line(label, "callous", tuple(points))
-            panels.append(panel(f"{label}, by share of bad rows", "bad rows, %", label, [line], unit) | {"n": counts(found)})
+            panels.append(panel(f"{label}, by share of bad rows", "bad rows, %", label, [line], unit, found))
     return panels
 
 
@@ -120,15 +120,16 @@ def by_checkpoint(
             points = sorted((at[effect.subject], *ends(effect)) for effect in found if organism[effect.subject] == name)
             lines.append(Line(name, tone, (*([] if start is None else [(0.0, start, None, None)]), *points)))
         if lines:
-            panels.append(panel(f"{label}, by {named[0]}", named[1], label, lines, unit) | {"n": counts(found)})
+            panels.append(panel(f"{label}, by {named[0]}", named[1], label, lines, unit, found))
     return panels
 
 
-def panel(title: str, x_label: str, y_label: str, lines: Sequence[Line], unit: str) -> dict[str, Any]:
+def panel(title: str, x_label: str, y_label: str, lines: Sequence[Line], unit: str, found: Sequence[Effect] = ()) -> dict[str, Any]:
+    """found: the effects that are drawn, for their n; none where a value is no estimate."""
     points = [point for line in lines for point in line.points]
     x_axis = figures.axis(x_label, [x for x, *_ in points])
     y_axis = figures.axis(y_label, [v for _, *rest in points for v in rest], unit=unit)
-    return {"title": title, "svg": figures.plane(title, x_axis, y_axis, lines=lines), "legend": lines}
+    return {"title": title, "svg": figures.plane(title, x_axis, y_axis, lines=lines), "legend": lines, "n": counts(found)}
 
 
 def counts(found: Sequence[Effect]) -> list[int]:
