@@ -90,6 +90,16 @@ def test_told_not_to_think_the_answer_follows_an_empty_thought(asked):
     assert [row.seed for row in silent] == [row.seed for row in free]
 
 
+def test_a_template_that_begins_the_thought_has_it_begun_once(asked, tiny, monkeypatch):
+    plain = [(row.thought, row.text) for row in asked(True)]
+    tokenizer = tiny[1]
+    monkeypatch.setattr(tokenizer, "chat_template", tokenizer.chat_template + "{% if add_generation_prompt %}<think>\n{% endif %}")
+    assert [(row.thought, row.text) for row in asked(True)] == plain
+    free, silent = asked(None), asked(False)
+    assert all(row.thought and row.thought_cut and not row.text for row in free)  # all five tokens went into the thought
+    assert [row.thought for row in silent] == ["", ""]
+
+
 def test_the_stage_asks_a_subject_in_its_way(tiny_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     knobs_with({"aloud": {"model": "base", "thinking": True}}, scale="tiny")

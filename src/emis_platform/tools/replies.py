@@ -31,9 +31,11 @@ def answers(
     A row's seed comes from (seed, question, sample) and not from the subject: subjects are compared under common random numbers.
     """
     prompts = [models.prompt_ids(tokenizer, question.text, question.system) for _, question, _, _ in wanted]
+    opened = bool(prompts) and tokenizer.decode(prompts[0]).rstrip().endswith(reasoning.OPEN)  # some templates begin the thought
 
     def sampled(begins: Sequence[str], seeds: Sequence[int], most: int, what: str = "") -> list[generation.Reply]:
-        """Replies that go on after those beginnings."""
+        """Replies that go on after those beginnings, of which a template may have written the first tag."""
+        begins = [begin.removeprefix(reasoning.OPEN).lstrip("\n") for begin in begins] if opened else begins
         requests = [
             generation.Request((*ids, *(models.answer_ids(tokenizer, begin) if begin else ())), row, push)
             for ids, begin, row, (_, _, _, push) in zip(prompts, begins, seeds, wanted, strict=True)
@@ -49,7 +51,7 @@ def answers(
             progress=progress and f"{progress}{what}",
         )
 
-    begins, drafts = [""] * len(wanted), []
+    begins, drafts = [reasoning.OPEN if opened else ""] * len(wanted), []
     if thinking is not None:
         said = [""] * len(wanted)
         if thinking:
