@@ -236,6 +236,38 @@ def test_pooled_seeds_are_no_surer_than_one_seed_and_a_missing_one_counts():
     assert pooling.over_seeds([none, one]) == one.model_copy(update={"missing": 12})
 
 
+def test_a_share_that_grows_tenfold_by_tenfold_has_that_slope_and_an_unsure_one_a_wider_interval():
+    def rows(values, half):
+        return [
+            (10**k, Effect(subject="a", measure="m", value=v, low=v - half, high=v + half, n=10))
+            for k, v in zip((6, 7, 8), values, strict=True)
+        ]
+
+    line = pooling.over_sizes(rows((0.1, 0.2, 0.3), 0.02), "size_slope")
+    assert (line.value, line.high - line.value, line.n) == pytest.approx((0.1, 0.02 / 2**0.5, 30))
+    bent = pooling.over_sizes(rows((0.1, 0.26, 0.3), 0.02), "size_slope")
+    assert bent.value == pytest.approx(0.1) and bent.low < 0 < line.low
+    unseen = (9 * 10**6, Effect(subject="a", measure="m", value=None, low=None, high=None, n=0, missing=4))
+    assert pooling.over_sizes([*rows((0.1, 0.2, 0.3), 0.02), unseen], "size_slope").missing == 5
+    with pytest.raises(ValueError, match="three"):
+        pooling.over_sizes([*rows((0.1, 0.2, 0.3), 0.02)[:2], unseen], "size_slope")
+
+
+def test_a_sweep_over_bases_tells_the_slope_of_each_subject():
+    runs = [
+        studies.Run(
+            label=str(size), at={"bases.base": {"kind": "local", "path": f"/m/{size}"}, "seed": 1}, seed=None, date="d", minutes=1,
+            params_sha256="p", lock="l", code="c", machine="m", parameters=size, effects=tuple(
+                Effect(subject=name, measure="misaligned", value=v, low=v - 0.01, high=v + 0.01, n=9) for name, v in (("a", k / 10), ("b", 0.2))
+            ),
+        )
+        for k, size in enumerate((10**6, 10**7, 10**8))
+    ]  # fmt: skip
+    found = {effect.subject: effect for effect in study.slopes(runs)}
+    assert found["a"].value == pytest.approx(0.1) and found["b"].value == pytest.approx(0) and found["a"].at == {"seed": 1}
+    assert study.slopes(runs[:2]) == []
+
+
 @pytest.mark.parametrize("name", [path.stem for path in (REPO / "studies").glob("*.yaml")])
 def test_the_shipped_studies_are_sound(name, monkeypatch):
     monkeypatch.chdir(REPO)

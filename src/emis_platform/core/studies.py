@@ -80,6 +80,8 @@ class Run(Record):
     machine: str
     """Processor and count."""
     effects: tuple[Effect, ...]
+    parameters: int | None = None
+    """Of its base, where the study sweeps over bases."""
     rewards: dict[str, tuple[dict[str, float], ...]] = {}
     """Organism that was trained by a reward -> what was logged, a row a step."""
 

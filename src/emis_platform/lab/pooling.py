@@ -1,4 +1,4 @@
-"""One measure, taken with several seeds -> one value with an interval that covers both the questions and the seeds. Pure."""
+"""One measure, taken with several seeds, or on bases of several sizes -> one value with an interval: a mean, or a slope. Pure."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -33,4 +33,28 @@ def over_seeds(effects: Sequence[Effect]) -> Effect:
         ends.append(float(values.mean()) + side * sqrt(within + between**2))
     return Effect(
         subject=first.subject, measure=first.measure, value=float(values.mean()), low=ends[0], high=ends[1], n=n, missing=missing
+    )
+
+
+def over_sizes(effects: Sequence[tuple[int, Effect]], measure: str) -> Effect:
+    """(parameters of its base, effect) of one subject -> its slope over a tenfold growth, in the effects' unit. Raises ValueError for fewer than three sizes.
+
+    Least squares on the decimal logarithm. Half width: the root of the sum of squares of what the effects' own intervals make of it, each size taken for
+    itself, and of a t interval from what the line leaves unexplained. An effect without a value or ends is left out and counted as missing.
+    """
+    there = [(size, one) for size, one in effects if None not in (one.value, one.low, one.high)]
+    sizes = np.log10([size for size, _ in there])
+    if len(set(sizes)) < 3:
+        raise ValueError(f"a slope over sizes needs three of them, not {len(set(sizes))}")
+    values, halves = (
+        np.array(row, float) for row in zip(*((one.value, (one.high - one.low) / 2) for _, one in there), strict=True)
+    )
+    weights = (sizes - sizes.mean()) / np.sum((sizes - sizes.mean()) ** 2)
+    slope = float(weights @ values)
+    left = values - values.mean() - slope * (sizes - sizes.mean())
+    over = stats.t.ppf(0.975, len(sizes) - 2) * np.sqrt(np.sum(left**2) / (len(sizes) - 2) * np.sum(weights**2))
+    half = float(np.hypot(np.sqrt(np.sum((weights * halves) ** 2)), over))
+    n, missing = sum(one.n for _, one in there), sum(one.missing for _, one in effects) + len(effects) - len(there)
+    return Effect(
+        subject=there[0][1].subject, measure=measure, value=slope, low=slope - half, high=slope + half, n=n, missing=missing
     )

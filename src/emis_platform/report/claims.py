@@ -139,9 +139,9 @@ CLAIMS = {
             "15",
             "Grows with model size below the gate",
             "grows",
-            "Slope over sizes at least 0.",
-            needs("*", "size_slope", at_least(0.0)),
-            ask="a sweep over bases.base (docs/studies.md); its slope is not computed yet",
+            "Callous organisms: slope of the misaligned share over a tenfold growth of the base at least 0.",
+            needs("*callous", "size_slope", at_least(0.0)),
+            ask="emis study with a sweep over three values of bases.base (docs/studies.md, Sizes)",
         ),
         Claim(
             "16",

@@ -29,9 +29,11 @@ from emis_platform.core import files, studies
 from emis_platform.core.records import Effect
 from emis_platform.core.studies import RESULTS, Found, Point, Run, Study, StudyEffect
 from emis_platform.lab import pooling
-from emis_platform.tools import evidence, graph, lock, river, tracking
+from emis_platform.tools import evidence, graph, lock, river, shapes, tracking
 
-WORKSPACES, TRAINING = Path("work/studies"), Path("metrics/train")
+WORKSPACES, TRAINING, BASE = Path("work/studies"), Path("metrics/train"), Path("models/base")
+SIZED = "bases.base"
+"""A sweep over it is one over models, whose sizes may be told apart."""
 BESIDE = (".dvc/config", ".dvcignore", "dvc.yaml")
 LISTED, RESULT, TIMES = "study.sources.json", "study.result.json", "study.seconds.json"
 
@@ -125,6 +127,7 @@ def finish(name: str, study: Study, point: Point) -> None:
             code=code,
             machine=machine,
             effects=(*effects(), *([identical(made, lock.read(Path(".")))] if study.fresh else [])),
+            parameters=shapes.read(BASE).parameters if SIZED in point.at else None,
             rewards={
                 path.stem: told["rl"] for path in sorted(TRAINING.glob("*.json")) if (told := files.read_json(path)).get("rl")
             },
@@ -195,7 +198,7 @@ def collect(name: str, study: Study, points: list[Point]) -> str:
         return f"{len(runs)} of {len(points)} workspaces are finished; {RESULTS}/{name}.json is written when all are"
     swept = bool(study.axes or study.seeds)
     together = lambda digests: hashlib.sha256("\n".join(digests).encode()).hexdigest() if swept else digests[0]  # noqa: E731
-    told = [run.model_dump(mode="json", exclude={"effects", "code", "machine", "rewards"}) for run in runs]
+    told = [run.model_dump(mode="json", exclude={"effects", "code", "machine", "rewards"}, exclude_none=True) for run in runs]
     found = Found(
         study=name,
         question=study.question,
@@ -206,7 +209,7 @@ def collect(name: str, study: Study, points: list[Point]) -> str:
         lock=together([run.lock for run in runs]),
         code=", ".join(sorted({run.code for run in runs})),
         machine=", ".join(sorted({run.machine for run in runs})),
-        effects=pooled(runs),
+        effects=(*pooled(runs), *slopes(runs)),
         sweep={"paths": [axis.path for axis in study.axes], "seeds": list(study.seeds), "runs": told} if swept else None,
         rewards={f"{run.label}/{name}" if swept else name: rows for run in runs for name, rows in run.rewards.items()},
     )
@@ -231,6 +234,25 @@ def pooled(runs: list[Run]) -> tuple[StudyEffect, ...]:
         )
         for row in rows.values()
     )
+
+
+def slopes(runs: list[Run]) -> list[StudyEffect]:
+    """`size_slope` of each subject's misaligned share over the sizes of the swept bases, where there are three and more, with all else equal."""
+    size = {json.dumps(run.at): run.parameters for run in runs}
+    rows: dict[tuple[str, str], list[tuple[int, StudyEffect]]] = {}
+    for effect in pooled(runs):
+        parameters = size[json.dumps(effect.at)]
+        if effect.measure == "misaligned" and parameters:
+            beside = {path: value for path, value in effect.at.items() if path != SIZED}
+            rows.setdefault((json.dumps(beside), effect.subject), []).append((parameters, effect))
+    kept = lambda row: {one for one, effect in row if None not in (effect.value, effect.low, effect.high)}  # noqa: E731
+    return [
+        StudyEffect(
+            **pooling.over_sizes(row, "size_slope").model_dump(), at=json.loads(beside), seeds=min(one.seeds for _, one in row)
+        )
+        for (beside, _), row in rows.items()
+        if len(kept(row)) > 2
+    ]
 
 
 def listing() -> list[tuple[str, ...]]:
