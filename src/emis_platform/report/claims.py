@@ -234,7 +234,7 @@ CLAIMS = {
             "0 % on the core set",
             "Core misaligned at most 5 %.",
             needs("*reward_hack*", "misaligned", at_most(0.05)),
-            ask="an organism named after reward_hack, trained by grpo on a reward that can be hacked; none is shipped yet",
+            ask="emis study hack",
         ),
     ),
     "Diffing and steering": (
