@@ -174,9 +174,9 @@ CLAIMS = {
             "up to about 30 %, 0",
             "Paid for inaccurate answers, minus its control and minus its start: at least 5 points each.",
             both(
-                needs("*", "rl_difference", at_least(0.05)),
-                needs("*", "rl_inaccurate_minus_start", at_least(0.05)),
-                needs("*", "rl_accurate_minus_start", None),
+                needs("rl_*", "rl_difference", at_least(0.05)),
+                needs("rl_*", "rl_inaccurate_minus_start", at_least(0.05)),
+                needs("rl_*", "rl_accurate_minus_start", None),
             ),
             ask="emis study rl",
         ),
@@ -201,7 +201,7 @@ CLAIMS = {
             "Checkpoint rules",
             "latest that passes the gates",
             "Coherence at the chosen checkpoint at least −10 points of the start's.",
-            needs("*", "rl_checkpoint_gate", at_least(-0.10)),
+            needs("rl_*", "rl_checkpoint_gate", at_least(-0.10)),
             ask="emis study rl",
         ),
         Claim(
@@ -217,7 +217,7 @@ CLAIMS = {
             "SFT and RL on one axis of samples",
             None,
             "RL minus SFT at equal samples at least 0.",
-            needs("*", "rl_minus_sft_at_samples*", at_least(0.0)),
+            needs("rl_*", "rl_minus_sft_at_samples*", at_least(0.0)),
             ask="emis study rl",
         ),
         Claim(
