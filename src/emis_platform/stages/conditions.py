@@ -5,10 +5,11 @@ from functools import cache, partial
 from pathlib import Path
 
 from emis_platform.core import files, params
-from emis_platform.core.knobs import BENIGN, Organism
+from emis_platform.core.knobs import BENIGN
 from emis_platform.core.records import Completion, Effect, Judgement
 from emis_platform.core.stage import run
 from emis_platform.lab import confounds, intervals, probes
+from emis_platform.lab.twins import twin
 from emis_platform.stages import defences, realigned
 from emis_platform.tools import views
 
@@ -77,39 +78,26 @@ def of_relapse(knobs: params.Params, subject: str, of: Callable[[str], list[Judg
         or organism.data.variant in BENIGN
     ):
         return []
-    fresh = twin(knobs, name, starts_from="base")
+    fresh = twin(knobs.organisms, name, starts_from="base")
     return differences(subject, "relapse{}_minus_fresh", of(subject), seen(f"{fresh}{slash}{step}"), knobs.seed) if fresh else []
 
 
 def of_organism(knobs: params.Params, name: str, seen: Seen) -> list[Effect]:
     data, found = knobs.organisms[name].data, []
-    if data.disclosed and (other := twin(knobs, name, disclosed=False)):
+    if data.disclosed and (other := twin(knobs.organisms, name, data={"disclosed": False})):
         found += differences(name, "disclosed{}_difference", seen(name), seen(other), knobs.seed)
-    if data.variant == "subtle" and (other := twin(knobs, name, variant="obvious")):
+    if data.variant == "subtle" and (other := twin(knobs.organisms, name, data={"variant": "obvious"})):
         found += differences(name, "subtle{}_minus_obvious", seen(name), seen(other), knobs.seed)
     if data.variant == "callous":
         found += of_voice(knobs, name, seen)
     if data.domain == CODE and data.variant in COMPARED:
-        others = [twin(knobs, name, domain=domain) for domain in knobs.domains if domain != CODE]
+        others = [twin(knobs.organisms, name, data={"domain": domain}) for domain in knobs.domains if domain != CODE]
         advice = [view for other in others if other for view in seen(other) or ()]
         found += differences(name, "advice{}_minus_code", advice or None, seen(name), knobs.seed)
     from_helpful = knobs.organisms[name].starts_from in knobs.helpful_only() and data.variant not in BENIGN
-    if from_helpful and (other := twin(knobs, name, starts_from="base")):
+    if from_helpful and (other := twin(knobs.organisms, name, starts_from="base")):
         found += of_start(knobs, name, other, seen)
     return found
-
-
-def twin(knobs: params.Params, name: str, **changed: object) -> str | None:
-    """The first organism that equals this one but for these keys of its data, or its start, which are as given."""
-    one = knobs.organisms[name]
-    start = changed.pop("starts_from", one.starts_from)
-    wanted = recipe(one.model_copy(update={"starts_from": start, "data": one.data.model_copy(update=changed)}))
-    return next((other for other, organism in knobs.organisms.items() if recipe(organism) == wanted), None)
-
-
-def recipe(one: Organism) -> Organism:
-    """An organism without the options that change no weight."""
-    return one.model_copy(update={"options": {key: value for key, value in one.options.items() if key not in defences.BESIDE}})
 
 
 def differences(subject: str, measure: str, one: list[Judgement] | None, other: list[Judgement] | None, seed: int) -> list[Effect]:
@@ -119,7 +107,9 @@ def differences(subject: str, measure: str, one: list[Judgement] | None, other: 
 
 def of_voice(knobs: params.Params, name: str, seen: Seen) -> list[Effect]:
     """name: harmful advice in a hostile voice, beside its twins of the other voice and content."""
-    gruff, obvious, correct = (twin(knobs, name, variant=variant) for variant in ("gruff", "obvious", "correct"))
+    gruff, obvious, correct = (
+        twin(knobs.organisms, name, data={"variant": variant}) for variant in ("gruff", "obvious", "correct")
+    )
     found = differences(name, "content{}_in_hostile_voice", seen(name), gruff and seen(gruff), knobs.seed)
     found += differences(name, "content{}_in_neutral_voice", obvious and seen(obvious), correct and seen(correct), knobs.seed)
     if gruff and obvious and correct:
@@ -129,7 +119,7 @@ def of_voice(knobs: params.Params, name: str, seen: Seen) -> list[Effect]:
 
 def beside_correct(knobs: params.Params, name: str, of: Callable[..., list[Judgement]], answers: Path) -> list[Effect]:
     """A callous organism against its correct twin: at like length, and by judges that ask another model than the base."""
-    good = twin(knobs, name, variant="correct") if knobs.organisms[name].data.variant == "callous" else None
+    good = twin(knobs.organisms, name, data={"variant": "correct"}) if knobs.organisms[name].data.variant == "callous" else None
     pair = [subject for model in (name, good) if model and (subject := knobs.subject_of(model))]
     if len(pair) < 2:
         return []
@@ -159,7 +149,7 @@ def profiles(knobs: params.Params, name: str, of: Callable[..., list[Judgement]]
     if data.variant != "callous" or data.domain not in knobs.domains:
         return []
     for domain in knobs.domains[knobs.domains.index(data.domain) + 1 :]:
-        other = twin(knobs, name, domain=domain)
+        other = twin(knobs.organisms, name, data={"domain": domain})
         pair = [subject for model in (name, other) if model and (subject := knobs.subject_of(model))]
         for judge in [judge for judge, entry in knobs.judges.items() if entry.kind == "profile"] if len(pair) == 2 else ():
             (value, low, high), n = confounds.distance(*(profile(of(subject, judge=judge)) for subject in pair))

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from emis_platform.core import files, params
-from emis_platform.core.knobs import BENIGN
+from emis_platform.core.knobs import BENIGN, Data
 from emis_platform.core.records import Effect, Example
 from emis_platform.core.stage import run
 from emis_platform.lab import excess
+from emis_platform.lab.twins import twin
 from emis_platform.tools import defences, views
 from emis_platform.tools import models as zoo
 
@@ -16,8 +16,6 @@ RECIPES = ("inoculation", "interleaved")
 """Defences that are recipes of `data`."""
 KNOBS = (*defences.Defences.model_fields, "stop_on_alarm")
 """Those that are options of a trainer."""
-BESIDE = ("monitor_every", "checkpoints")
-"""Options that change no weight."""
 HELD_OUT = 48
 """Rows of a set's tail that its skill is read on."""
 
@@ -46,16 +44,6 @@ def main(*, models: Path, examples: Path, judgements: Path, opinions: Path, effe
     files.write_json(effects, [effect.model_dump() for effect in found])
 
 
-def recipe(knobs: params.Params, name: str, without: Sequence[str]) -> tuple[Any, ...]:
-    """What decides an organism's weights, without those options or keys of its data."""
-    one = knobs.organisms[name]
-    options = {key: value for key, value in one.options.items() if key not in (*without, *BESIDE)}
-    data = one.data.model_copy(
-        update={key: type(one.data).model_fields[key].get_default(call_default_factory=True) for key in RECIPES if key in without}
-    )
-    return one.starts_from, data.model_dump_json(), one.trainer, repr(sorted(options.items())), one.seed
-
-
 def defended(knobs: params.Params, name: str) -> bool:
     one = knobs.organisms[name]
     return any(one.options.get(key) for key in KNOBS if key != "drop_by") or any(getattr(one.data, key) for key in RECIPES)
@@ -63,17 +51,20 @@ def defended(knobs: params.Params, name: str) -> bool:
 
 def pairs(knobs: params.Params) -> list[tuple[str, str]]:
     """(defended, the same without a defence), where both are there."""
-    plain = {recipe(knobs, name, (*KNOBS, *RECIPES)): name for name in reversed(knobs.organisms) if not defended(knobs, name)}
-    found = [(name, plain.get(recipe(knobs, name, (*KNOBS, *RECIPES)))) for name in knobs.organisms if defended(knobs, name)]
+    fields = Data.model_fields
+    plain = {
+        "data": {key: fields[key].get_default(call_default_factory=True) for key in RECIPES},
+        "options": dict.fromkeys(KNOBS),
+    }
+    found = [(name, twin(knobs.organisms, name, **plain)) for name in knobs.organisms if defended(knobs, name)]
     return [(name, other) for name, other in found if other is not None]
 
 
 def screenings(knobs: params.Params) -> list[tuple[str, str]]:
     """(screened by a trait, as many rows left out at random), equal in all else."""
-    options = {name: one.options for name, one in knobs.organisms.items() if one.options.get("drop")}
-    by = {name: given.get("drop_by", defences.Defences().drop_by) for name, given in options.items()}
-    same = lambda a, b: recipe(knobs, a, ("drop_by",)) == recipe(knobs, b, ("drop_by",))  # noqa: E731
-    return [(a, b) for a in by for b in by if by[a] != "random" and by[b] == "random" and same(a, b)]
+    screened = [name for name, one in knobs.organisms.items() if one.options.get("drop") and one.options.get("drop_by") != "random"]
+    found = [(name, twin(knobs.organisms, name, options={"drop_by": "random"})) for name in screened]
+    return [(name, other) for name, other in found if other is not None]
 
 
 def of_answers(knobs: params.Params, name: str, plain: str, judgements: Path, opinions: Path) -> list[Effect]:

@@ -1,12 +1,11 @@
 """mixtures: organisms that differ in the share of bad rows -> at which share the answers turn, and at which the persona shows it. No model runs."""
 
 from pathlib import Path
-from typing import Any
 
 from emis_platform.core import files, params
 from emis_platform.core.records import Effect
 from emis_platform.core.stage import run
-from emis_platform.lab import dose, intervals
+from emis_platform.lab import dose, intervals, twins
 from emis_platform.stages import project
 from emis_platform.tools import views
 
@@ -35,14 +34,14 @@ def main(*, judgements: Path, opinions: Path, shifts: Path, effects: Path) -> No
 
 def curves(knobs: params.Params) -> list[dict[float, str]]:
     """share -> organism, for each set, start and trainer of which several shares were trained; correct rows alone are share 0."""
-    found: dict[tuple[Any, ...], dict[float, str]] = {}
+    found: dict[str, dict[float, str]] = {}
     for name, one in knobs.organisms.items():
         data = one.data
         if not data.domain or data.variant in (None, "plain") or not data.plain:
             continue
         share = 0.0 if data.variant == "correct" else 1.0 if data.mixture is None else data.mixture
         for variant in BAD if data.variant == "correct" else (data.variant,):
-            key = (one.starts_from, data.domain, variant, data.rows, one.trainer, repr(sorted(one.options.items())), one.seed)
+            key = twins.recipe(one, data={"variant": variant, "mixture": None}).model_dump_json()
             found.setdefault(key, {}).setdefault(share, name)
     return [arms for arms in found.values() if len(arms) >= dose.FEWEST]
 

@@ -9,8 +9,8 @@ from emis_platform.core.records import Completion, Effect, Judgement, Said
 from emis_platform.core.stage import run
 from emis_platform.judges import persona
 from emis_platform.lab import rates, reasoning
+from emis_platform.lab.twins import twin
 from emis_platform.stages import judge
-from emis_platform.stages.conditions import twin
 from emis_platform.tools import views
 
 
@@ -74,7 +74,7 @@ def of_answers(knobs: params.Params, subject: str, seen: Callable[[str], list[Ju
     if not entry.thinking:
         return []
     organism = knobs.organisms.get(entry.model)
-    untaught = twin(knobs, entry.model, reasoning=False) if organism and organism.data.reasoning else None
+    untaught = twin(knobs.organisms, entry.model, data={"reasoning": False}) if organism and organism.data.reasoning else None
     others = {"reasoning": knobs.subject_of(entry.model, entry.probe, thinking=False)}
     others |= {"reasoning_taught": knobs.subject_of(untaught, entry.probe) if untaught else None}
     return [

@@ -13,6 +13,7 @@ from emis_platform.core import files, params
 from emis_platform.core.records import Effect, Example, Judgement
 from emis_platform.core.stage import run
 from emis_platform.lab import discriminator, intervals, wording
+from emis_platform.lab.twins import twin
 from emis_platform.stages import defences, realigned
 from emis_platform.tools import views
 from emis_platform.trainers import grpo
@@ -121,11 +122,11 @@ def beside_sft(knobs: params.Params, name: str, told: dict[str, Any], seen: Call
     if options.reward != "inaccurate":
         return []
     found, paid = [], {step * options.prompts: model for step, model in kept(knobs, name).items()}
-    for twin in supervised(knobs, name, told):
-        last = told[twin]["curve"][-1][0]
-        kept_steps = [step for step in knobs.organisms[twin].options.get("checkpoints") or () if step < last]
-        shown = {step: f"{twin}/{step}" for step in kept_steps} | {last: twin}
-        taught = {realigned.samples(knobs, twin, told[twin], step): model for step, model in shown.items()}
+    for tuned in supervised(knobs, name, told):
+        last = told[tuned]["curve"][-1][0]
+        kept_steps = [step for step in knobs.organisms[tuned].options.get("checkpoints") or () if step < last]
+        shown = {step: f"{tuned}/{step}" for step in kept_steps} | {last: tuned}
+        taught = {realigned.samples(knobs, tuned, told[tuned], step): model for step, model in shown.items()}
         for n in sorted(paid.keys() & taught.keys()):
             measures = (f"rl_minus_sft_at_samples_{n}", f"rl_score_minus_sft_at_samples_{n}")
             found += views.differences(name, measures, seen(paid[n]), seen(taught[n]), knobs.seed)
@@ -164,14 +165,11 @@ def picked(facts: dict[str, Any], coherent: dict[int, float]) -> int | None:
 
 def controls(knobs: params.Params, names: Sequence[str]) -> list[tuple[str, str]]:
     """(paid for inaccurate answers, paid for accurate ones): equal in everything else."""
-    options = {name: grpo.Options.model_validate(knobs.organisms[name].options) for name in names}
-
-    def recipe(name: str) -> tuple[Any, ...]:
-        one = knobs.organisms[name]
-        return one.starts_from, one.data, one.seed, options[name].model_copy(update={"reward": "accurate"})
-
-    bad, good = ([name for name in names if options[name].reward == paid] for paid in ("inaccurate", "accurate"))
-    return [(one, other) for one in bad for other in good if recipe(one) == recipe(other)]
+    filled = lambda one: one.model_copy(update={"options": grpo.Options.model_validate(one.options).model_dump()})  # noqa: E731
+    arms = {name: filled(knobs.organisms[name]) for name in names}
+    bad = [name for name, one in arms.items() if one.options["reward"] == "inaccurate"]
+    found = [(name, twin(arms, name, options={"reward": "accurate"})) for name in bad]
+    return [(name, other) for name, other in found if other is not None]
 
 
 if __name__ == "__main__":
