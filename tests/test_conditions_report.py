@@ -1,10 +1,11 @@
 """The report's section "Training conditions": figures hold the planted numbers, a study stands beside the run, what is missing is said."""
 
 import re
+from xml.etree import ElementTree
 
 from test_report_mechanism import CLAIM, effect, study
 
-from emis_platform.report import conditions, contrasts, page
+from emis_platform.report import conditions, contrasts, page, pictures
 from emis_platform.report.claims import judge
 from emis_platform.report.evidence import Evidence
 from emis_platform.report.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_RUN, SUPPORTED
@@ -90,6 +91,18 @@ def test_rewards_are_drawn_by_arm():
     _, told = conditions.section(Evidence(), training={}, studies=[kept])["sources"]
     assert len(told["rewards"]) == 2
     assert html(studies=[kept]).count("mean reward of a step, by step") >= 1
+
+
+def test_a_studys_panels_stand_by_themselves():
+    drawn = pictures.of_study(study(rows(), "mixtures"))
+    assert {"mixtures.misaligned_share_of_coherent_answers.svg", "mixtures.misalignment_left.svg"} <= drawn.keys()
+    for text in drawn.values():
+        root = ElementTree.fromstring(text)
+        used = {name for part in root.iter() for name in part.get("class", "").split() if name.startswith("t-")}
+        style = root.find("{*}style").text
+        assert root.tag.endswith("svg") and used and all(f".{name} " in style for name in used)
+        assert all(f"{name}:" in style for name in re.findall(r"var\((--[a-z]+)\)", style)) and "emis study mixtures" in text
+    assert pictures.of_study(study([], "seeds")) == {}
 
 
 def test_one_defence_has_to_do_all_that_is_asked_and_the_others_may_fail():

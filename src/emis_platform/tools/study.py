@@ -29,9 +29,11 @@ from emis_platform.core import files, studies
 from emis_platform.core.records import Effect
 from emis_platform.core.studies import RESULTS, Found, Point, Run, Study, StudyEffect
 from emis_platform.lab import pooling
+from emis_platform.report import pictures
 from emis_platform.tools import evidence, graph, lock, river, shapes, tracking
 
 WORKSPACES, TRAINING, BASE = Path("work/studies"), Path("metrics/train"), Path("models/base")
+FIGURES = Path("metrics/figures")
 SIZED = "bases.base"
 """A sweep over it is one over models, whose sizes may be told apart."""
 BESIDE = (".dvc/config", ".dvcignore", "dvc.yaml")
@@ -192,7 +194,7 @@ def at_once(name: str, points: list[Point], jobs: int) -> None:
 
 
 def collect(name: str, study: Study, points: list[Point]) -> str:
-    """Write metrics/studies/<name>.json from the workspaces' results, if all are there; returns a line that says so."""
+    """Write metrics/studies/<name>.json and its figures from the workspaces' results, if all are there; returns a line that says so."""
     runs = [run for point in points if (run := finished(folder(name, point) / RESULT)) and run.params_sha256 == digest(point)]
     if len(runs) < len(points):
         return f"{len(runs)} of {len(points)} workspaces are finished; {RESULTS}/{name}.json is written when all are"
@@ -217,6 +219,11 @@ def collect(name: str, study: Study, points: list[Point]) -> str:
     if not swept:
         whole["effects"] = [effect.model_dump() for effect in runs[0].effects]
     files.write_json(RESULTS / f"{name}.json", whole)
+    drawn = pictures.of_study(found)
+    for path, text in drawn.items():
+        files.replace(FIGURES / path, text)
+    for path in set(FIGURES.glob(f"{name}.*.svg")) - {FIGURES / path for path in drawn}:
+        path.unlink()
     return f"{RESULTS}/{name}.json: {len(found.effects)} effects, {found.minutes:g} min of stages"
 
 
