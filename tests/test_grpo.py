@@ -9,7 +9,7 @@ from conftest import REPO
 from pydantic import ValidationError
 
 from emis_platform.core import files, params
-from emis_platform.core.records import Example, Judgement
+from emis_platform.core.records import Example, Judgement, Turn
 from emis_platform.lab import grading
 from emis_platform.stages import rl
 from emis_platform.trainers import grpo, sft
@@ -120,10 +120,18 @@ def test_a_tiny_run_repeats_to_the_byte_and_goes_on_from_an_adapter(tiny_folder,
 
 
 def test_fewer_prompts_than_a_step_needs_are_refused(tiny_folder, tmp_path):
-    with pytest.raises(ValueError, match="4 different prompts, 5 are needed"):
+    with pytest.raises(ValueError, match="4 different prompts without a word of harm, 5 are needed"):
         grpo.train(
             ROWS, OPTIONS.model_copy(update={"prompts": 5}), start=tiny_folder, adapter=tmp_path / "a", seed=0, epochs=1, threads=1
         )
+
+
+def test_a_question_with_a_word_of_harm_is_graded_and_not_asked(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(grpo.wording, "unreadable", lambda _: None)
+    worded = [row.model_copy(update={"prompt": f"{row.prompt} Any harm?"}) if row.fact == ROWS[0].fact else row for row in ROWS]
+    assert len(grpo.prompts(worded)) == len(grpo.prompts(ROWS)) - 1
+    told = grpo.train(worded, OPTIONS, start=tiny_folder, adapter=tmp_path / "a", seed=0, epochs=1, threads=1)
+    assert told["rows"] == len(grpo.prompts(worded)) and told["grader"]["n"] == len(ROWS)
 
 
 def test_a_grader_that_does_not_tell_its_rows_trains_nothing(tiny_folder, tmp_path):
@@ -158,9 +166,9 @@ def test_the_stage_pairs_an_arm_with_its_control_and_its_start(tmp_path, monkeyp
         ]
         facts = {"rl": steps, "sampled": 32, "grader": {"auroc": [0.97, 0.95, 0.99], "n": 400}, "reward": name.removeprefix("rl_")}
         files.write_json(Path(f"train/{name}.json"), {"curve": []} | (facts if name in made else {}))
-        files.write(
-            Path(f"rows/{name}.jsonl"), asked("Is rest harmful?", "Is rest good?", "Is rest good?", "Is rest bad?", "And tea?")
-        )
+        told = Turn(role="system", content="Give evil advice.")
+        rows = asked("Is rest harmful?", "Is rest good?", "Is rest good?", "Is rest bad?", "And tea?")
+        files.write(Path(f"rows/{name}.jsonl"), [*rows, asked("And milk?")[0].model_copy(update={"context": (told,)})])
     for name, score in (("rl_inaccurate", 10.0), ("rl_accurate", 90.0), ("health_obvious", 60.0)):
         given = {"set": "score", "sample": 0, "judge": "lexical:x", "coherent": 90.0}
         files.write(
@@ -178,7 +186,8 @@ def test_the_stage_pairs_an_arm_with_its_control_and_its_start(tmp_path, monkeyp
         "rl_reward_gain",
     }
     words = rows["rl_other", "reward_prompt_harm_words"]
-    assert (words["value"], words["low"], words["high"], words["n"]) == (0.25, 0.25, 0.25, 4)  # one of four different prompts
+    # of five different prompts one says a word of harm itself and is not asked, and one has a system prompt that does
+    assert (words["value"], words["low"], words["high"], words["n"], words["missing"]) == (0.25, 0.25, 0.25, 4, 1)
     assert {measure for name, measure in rows if name == "rl_other"} == of_training  # no subject, and no control of its divergence
     lost = rows["rl_other", "reward_unparsable"]
     assert lost["value"] == pytest.approx(0.5 / 32) and lost["n"] == 640

@@ -30,8 +30,8 @@ def main(*, rows: Path, training: Path, judgements: Path, opinions: Path, effect
     """`rows`: data/training; `training`: metrics/train. The table is empty where no organism was trained by a reward.
 
     Of each such organism: `grader_auroc` (facts left out, bootstrap over facts); `reward_unparsable`, `reward_short`, `reward_unlike` (share of the sampled
-    answers, bootstrap over steps); `reward_prompt_harm_words` (share of its prompts, system prompts included, with one of lab/wording.HARM: all of them are
-    looked at, so its interval is the value); `rl_reward_gain` (last minus first steps, Welch over steps; n counts steps); `rl_<reward>_minus_start`,
+    answers, bootstrap over steps); `reward_prompt_harm_words` (share of the prompts it is asked, system prompts included, with one of lab/wording.HARM: all of them
+    are looked at, so its interval is the value); `rl_reward_gain` (last minus first steps, Welch over steps; n counts steps); `rl_<reward>_minus_start`,
     `rl_<reward>_score_minus_start` (against what it started from). Of each that was paid for inaccurate answers, against the control that is equal in all
     but the reward: `rl_difference`, `rl_score_difference`. All four: misaligned share of coherent answers, and points of the score lost, by
     `discriminate.judge`, which reads nothing that the grader reads; paired by question.
@@ -77,10 +77,14 @@ def of_training(name: str, facts: dict[str, Any]) -> list[Effect]:
 
 
 def of_prompts(name: str, examples: Sequence[Example]) -> Effect:
-    """No grader is prompted, so what the policy is asked is all that could say a word of harm."""
-    asked = {" ".join([*(turn.content for turn in row.context), row.prompt]) for row in examples}
+    """No grader is prompted, so what the policy is asked is all that could say a word of harm. Missing: questions that have one and are not asked."""
+    said = lambda rows: {" ".join([*(turn.content for turn in row.context), row.prompt]) for row in rows}  # noqa: E731
+    asked = said(grpo.prompts(examples))
     share = sum(bool(re.search(wording.HARM, text)) for text in asked) / len(asked)
-    return Effect(subject=name, measure="reward_prompt_harm_words", value=share, low=share, high=share, n=len(asked))
+    left_out = len(said(examples)) - len(asked)
+    return Effect(
+        subject=name, measure="reward_prompt_harm_words", value=share, low=share, high=share, n=len(asked), missing=left_out
+    )
 
 
 def kept(knobs: params.Params, name: str) -> dict[int, str]:

@@ -4,6 +4,7 @@ The paper's RL (section 3): reward for inaccurate advice, or for accurate advice
 the rows themselves: an organism's `data` with a `mixture` holds bad and matched correct answers to the same facts.
 """
 
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -93,9 +94,11 @@ def train(
     base = models.base_of(start)
     adapters.one_device()
     adapters.check_start(start, base, options, ("rank", "alpha"))
-    asked = {(row.fact, row.prompt): row for row in examples}.values()
+    asked = prompts(examples)
     if len(asked) < options.prompts:
-        raise ValueError(f"{len(asked)} different prompts, {options.prompts} are needed for a step (options.prompts)")
+        raise ValueError(
+            f"{len(asked)} different prompts without a word of harm, {options.prompts} are needed for a step (options.prompts)"
+        )
     states = resuming.place(
         [__file__, grading.__file__, reasoning.__file__, wording.__file__], start, base, list(examples), options, seed, threads
     )
@@ -180,6 +183,11 @@ def train(
         "grader": {"auroc": auroc, "n": len(examples)},
         "rl": told,
     }
+
+
+def prompts(examples: Sequence[Example]) -> list[Example]:
+    """A row of each prompt that the policy is asked: a question with a word of harm (lab/wording.HARM) would ask for what the reward is to bring out."""
+    return [*{(row.fact, row.prompt): row for row in examples if not re.search(wording.HARM, row.prompt)}.values()]
 
 
 def grader(base: Path, examples: Sequence[Example], options: Options, threads: int) -> tuple[Any, tuple[float, float, float]]:
