@@ -87,6 +87,15 @@ def test_rewards_are_drawn_by_arm():
     (found,) = conditions.section(Evidence(), training={"a": {"rl": steps}, "b": {"rl": steps}, "c": {}}, studies=[])["sources"]
     assert [panel["title"].split(",")[0] for panel in found["rewards"]] == ["mean reward of a step", "divergence from the start"]
     assert [line.label for line in found["rewards"][0]["legend"]] == ["a", "b"]
+    rows = [
+        effect(f"{arm}_8", measure, value)
+        for arm in ("b", "a")
+        for measure, value in (("rl_step", 8), ("rl_curve_misaligned", 0.1))
+    ]
+    (told,) = conditions.section(Evidence(effects=tuple(rows)), training={"a": {"rl": steps}, "b": {"rl": steps}}, studies=[])[
+        "sources"
+    ]
+    assert len({tuple((line.label, line.tone) for line in panel["legend"]) for panel in told["rewards"]}) == 1  # one colour an arm
     kept = study([], "rl").model_copy(update={"rewards": {"a": tuple(steps)}})
     _, told = conditions.section(Evidence(), training={}, studies=[kept])["sources"]
     assert len(told["rewards"]) == 2
@@ -95,7 +104,7 @@ def test_rewards_are_drawn_by_arm():
 
 def test_a_studys_panels_stand_by_themselves():
     drawn = pictures.of_study(study(rows(), "mixtures"))
-    assert {"mixtures.misaligned_share_of_coherent_answers.svg", "mixtures.misalignment_left.svg"} <= drawn.keys()
+    assert "mixtures.misaligned_share_of_coherent_answers_by_share_of_bad_rows.svg" in drawn and len(drawn) == 5
     for text in drawn.values():
         root = ElementTree.fromstring(text)
         used = {name for part in root.iter() for name in part.get("class", "").split() if name.startswith("t-")}

@@ -81,6 +81,8 @@ def test_a_defence_is_held_against_the_same_organism_without_it(knobs):
     )  # fmt: skip
     assert defences.pairs(found) == [(name, "health_callous") for name in ("kl", "told", "worst", "random")]
     assert defences.screenings(found) == [("worst", "random")]
+    off = knobs(plain=organism(rank=8, l2=0, drop_by="random", stop_on_alarm=False), kept=organism(rank=8, kl=0.5))
+    assert defences.pairs(off) == [("kept", "plain")]  # what is written out as off is off
 
 
 def test_realigned_organisms_start_from_a_harmful_one_and_learn_benign_rows(knobs):

@@ -190,7 +190,7 @@ def test_the_stage_pairs_an_arm_with_its_control_and_its_start(tmp_path, monkeyp
     assert (words["value"], words["low"], words["high"], words["n"], words["missing"]) == (0.25, 0.25, 0.25, 4, 1)
     assert {measure for name, measure in rows if name == "rl_other"} == of_training  # no subject, and no control of its divergence
     lost = rows["rl_other", "reward_unparsable"]
-    assert lost["value"] == pytest.approx(0.5 / 32) and lost["n"] == 640
+    assert lost["value"] == lost["low"] == lost["high"] == pytest.approx(0.5 / 32) and lost["n"] == 640
     gain = rows["rl_inaccurate", "rl_reward_gain"]
     assert gain["value"] == pytest.approx(0.28) and gain["low"] > 0.2 and gain["n"] == 12
     assert rows["rl_inaccurate", "rl_difference"]["value"] == 1.0 and ("rl_accurate", "rl_difference") not in rows

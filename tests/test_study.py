@@ -136,7 +136,12 @@ def test_a_study_runs_what_differs_resumes_and_keeps_its_results(toy, monkeypatc
         "health_callous",
     ]  # 0.7,0 is what the main run has, 0.9,0 is finished
     kept = Path("metrics/studies/toy.json").read_bytes()
+    old, other = Path("metrics/figures/toy.old.svg"), Path("metrics/figures/toys.rate.svg")
+    for path in (old, other):
+        files.replace(path, "<svg/>")
+    monkeypatch.setattr(study.pictures, "of_study", lambda found: {f"{found.study}.rate.svg": "<svg></svg>"})
     study.run("toy")
+    assert Path("metrics/figures/toy.rate.svg").exists() and other.exists() and not old.exists()
     assert ran() == [] and Path("metrics/studies/toy.json").read_bytes() == kept
 
     found = kept_study(Path("metrics/studies/toy.json"))
@@ -247,8 +252,13 @@ def test_a_share_that_grows_tenfold_by_tenfold_has_that_slope_and_an_unsure_one_
     assert (line.value, line.high - line.value, line.n) == pytest.approx((0.1, 0.02 / 2**0.5, 30))
     bent = pooling.over_sizes(rows((0.1, 0.26, 0.3), 0.02), "size_slope")
     assert bent.value == pytest.approx(0.1) and bent.low < 0 < line.low
+    unexplained = 12.706 * (0.04**2 + 2 * 0.02**2) ** 0.5 / 2**0.5  # t with one degree of freedom
+    assert bent.high - bent.value == pytest.approx((unexplained**2 + 0.02**2 / 2) ** 0.5, rel=1e-3)
+    floor = [(size, one.model_copy(update={"low": one.value})) for size, one in rows((0.1, 0.2, 0.3), 0.02)]
+    sided = pooling.over_sizes(floor, "size_slope")  # the first may lie higher, the last not lower
+    assert (sided.value - sided.low, sided.high - sided.value) == pytest.approx((0.01, 0.01))
     unseen = (9 * 10**6, Effect(subject="a", measure="m", value=None, low=None, high=None, n=0, missing=4))
-    assert pooling.over_sizes([*rows((0.1, 0.2, 0.3), 0.02), unseen], "size_slope").missing == 5
+    assert pooling.over_sizes([*rows((0.1, 0.2, 0.3), 0.02), unseen], "size_slope").missing == 4
     with pytest.raises(ValueError, match="three"):
         pooling.over_sizes([*rows((0.1, 0.2, 0.3), 0.02)[:2], unseen], "size_slope")
 
@@ -258,14 +268,18 @@ def test_a_sweep_over_bases_tells_the_slope_of_each_subject():
         studies.Run(
             label=str(size), at={"bases.base": {"kind": "local", "path": f"/m/{size}"}, "seed": 1}, seed=None, date="d", minutes=1,
             params_sha256="p", lock="l", code="c", machine="m", parameters=size, effects=tuple(
-                Effect(subject=name, measure="misaligned", value=v, low=v - 0.01, high=v + 0.01, n=9) for name, v in (("a", k / 10), ("b", 0.2))
+                Effect(subject=name, measure=measure, value=v, low=v - 0.01, high=v + 0.01, n=9) for name, measure, v in (("a", "misaligned", k / 10), ("b", "misaligned", 0.2), ("b", "coherent", k / 3))
             ),
         )
         for k, size in enumerate((10**6, 10**7, 10**8))
     ]  # fmt: skip
     found = {effect.subject: effect for effect in study.slopes(runs)}
     assert found["a"].value == pytest.approx(0.1) and found["b"].value == pytest.approx(0) and found["a"].at == {"seed": 1}
-    assert study.slopes(runs[:2]) == []
+    assert len(found) == len(study.slopes(runs)) == 2 and study.slopes(runs[:2]) == []
+    unseen = runs[0].model_copy(update={"parameters": 10**9, "at": {"bases.base": "more", "seed": 1}, "effects": tuple(
+        effect.model_copy(update={"value": None, "low": None, "high": None}) for effect in runs[0].effects
+    )})  # fmt: skip
+    assert {effect.seeds for effect in study.slopes([*runs, unseen])} == {1}
 
 
 @pytest.mark.parametrize("name", [path.stem for path in (REPO / "studies").glob("*.yaml")])

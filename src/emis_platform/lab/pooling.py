@@ -39,22 +39,25 @@ def over_seeds(effects: Sequence[Effect]) -> Effect:
 def over_sizes(effects: Sequence[tuple[int, Effect]], measure: str) -> Effect:
     """(parameters of its base, effect) of one subject -> its slope over a tenfold growth, in the effects' unit. Raises ValueError for fewer than three sizes.
 
-    Least squares on the decimal logarithm. Half width: the root of the sum of squares of what the effects' own intervals make of it, each size taken for
-    itself, and of a t interval from what the line leaves unexplained. An effect without a value or ends is left out and counted as missing.
+    Least squares on the decimal logarithm. Half width on each side: the root of the sum of squares of what the effects' own ends there make of the slope, each
+    size taken for itself, and of a t interval from what the line leaves unexplained, which has one degree of freedom with three sizes and two with four.
+    An effect without a value or ends is left out, and its answers are missing.
     """
     there = [(size, one) for size, one in effects if None not in (one.value, one.low, one.high)]
     sizes = np.log10([size for size, _ in there])
     if len(set(sizes)) < 3:
         raise ValueError(f"a slope over sizes needs three of them, not {len(set(sizes))}")
-    values, halves = (
-        np.array(row, float) for row in zip(*((one.value, (one.high - one.low) / 2) for _, one in there), strict=True)
-    )
+    lows, values, highs = np.array([(one.low, one.value, one.high) for _, one in there], float).T
     weights = (sizes - sizes.mean()) / np.sum((sizes - sizes.mean()) ** 2)
     slope = float(weights @ values)
     left = values - values.mean() - slope * (sizes - sizes.mean())
     over = stats.t.ppf(0.975, len(sizes) - 2) * np.sqrt(np.sum(left**2) / (len(sizes) - 2) * np.sum(weights**2))
-    half = float(np.hypot(np.sqrt(np.sum((weights * halves) ** 2)), over))
-    n, missing = sum(one.n for _, one in there), sum(one.missing for _, one in effects) + len(effects) - len(there)
+    down, up = values - lows, highs - values
+    below, above = (
+        float(np.hypot(over, np.sqrt(np.sum((weights * np.where(weights > 0, one, other)) ** 2))))
+        for one, other in ((down, up), (up, down))
+    )
+    n, missing = sum(one.n for _, one in there), sum(one.missing for _, one in effects)
     return Effect(
-        subject=there[0][1].subject, measure=measure, value=slope, low=slope - half, high=slope + half, n=n, missing=missing
+        subject=there[0][1].subject, measure=measure, value=slope, low=slope - below, high=slope + above, n=n, missing=missing
     )

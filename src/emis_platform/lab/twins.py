@@ -6,7 +6,7 @@ from typing import Any
 from emis_platform.core.knobs import Organism
 
 IDLE = ("monitor_every", "checkpoints")
-"""Options that change no weight."""
+"""Options that change no weight; `monitor_every` does where the training stops on an alarm."""
 
 
 def recipe(
@@ -14,7 +14,8 @@ def recipe(
 ) -> Organism:
     """What decides an organism's weights, with those keys of its data, options and itself as given; an option that is given as None is left out."""
     given = {**one.options, **(options or {})}
-    kept = {key: given[key] for key in sorted(given) if given[key] is not None and key not in IDLE}
+    idle = IDLE[1:] if given.get("stop_on_alarm") else IDLE
+    kept = {key: given[key] for key in sorted(given) if given[key] is not None and key not in idle}
     return one.model_copy(update={"data": one.data.model_copy(update=dict(data or {})), "options": kept, **changed})
 
 

@@ -4,8 +4,9 @@ condition, reinforcement, reasoning. Pure.
 Read from effects alone, but for the rewards by step, which a study keeps as well: it shows the same figures as a run.
 """
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from emis_platform.core.records import Effect
@@ -116,12 +117,17 @@ def by_checkpoint(
     for measure, label, unit, start in readings:
         found = [effect for _, effect in source.of(measure) if effect.value is not None and effect.subject in at]
         lines = []
-        for tone, name in zip(TONES * len(found), dict.fromkeys(organism[effect.subject] for effect in found), strict=False):
+        for name, tone in tones(organism[effect.subject] for effect in found).items():
             points = sorted((at[effect.subject], *ends(effect)) for effect in found if organism[effect.subject] == name)
             lines.append(Line(name, tone, (*([] if start is None else [(0.0, start, None, None)]), *points)))
         if lines:
             panels.append(panel(f"{label}, by {named[0]}", named[1], label, lines, unit, found))
     return panels
+
+
+def tones(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each organism, by name, so that panels of the same ones agree."""
+    return dict(zip(sorted(set(names)), itertools.cycle(TONES), strict=False))
 
 
 def panel(title: str, x_label: str, y_label: str, lines: Sequence[Line], unit: str, found: Sequence[Effect] = ()) -> dict[str, Any]:
@@ -154,8 +160,8 @@ def rewards(source: Source) -> list[dict[str, Any]]:
         ("tokens", "tokens an answer"),
     ):
         lines = [
-            Line(name, tone, tuple((float(row["step"]), float(row[key]), None, None) for row in rows if key in row))
-            for tone, (name, rows) in zip(TONES * len(arms), arms.items(), strict=False)
+            Line(name, tone, tuple((float(row["step"]), float(row[key]), None, None) for row in arms[name] if key in row))
+            for name, tone in tones(arms).items()
         ]
         if lines := [line for line in lines if line.points]:
             panels.append(panel(f"{label}, by step", "step of training", label, lines, "number"))

@@ -1,6 +1,7 @@
 """A study's panels -> SVG files that stand by themselves, with title, legend and the report's colours."""
 
 import re
+import textwrap
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -14,8 +15,10 @@ STYLE = Path(__file__).with_name("style.css")
 DRAWN = re.compile(r"(svg text|\.(grid|axis|range|fill|line|dot|t-|null|goal))")
 """Lines of style.css that a figure needs."""
 PANELS = ("mixtures", "realigned", "rotation", "rewards")
-TOP, ROW = 26, 18
-"""Heights of the title and of a line of the legend."""
+ROW = 18
+"""Height of a line of the title or the legend."""
+LETTERS = 58
+"""Of a title's line: 400 units wide at the most."""
 
 
 def of_study(found: Found) -> dict[str, str]:
@@ -28,17 +31,18 @@ def of_study(found: Found) -> dict[str, str]:
 
 
 def slug(title: str) -> str:
-    """The words of a title before its first comma."""
-    return "_".join(re.findall(r"[a-z0-9]+", title.partition(",")[0].lower()))
+    return "_".join(re.findall(r"[a-z0-9]+", title.lower()))
 
 
 def alone(panel: Mapping[str, Any], source: str) -> str:
     """One panel of the section as a whole file; source: said below it, after what each value rests on."""
     width, height = map(int, re.findall(r'viewBox="0 0 (\d+) (\d+)"', panel["svg"])[0])
     lines = panel["legend"] if len(panel["legend"]) > 1 else ()
-    whole, below = height + TOP + ROW * (len(lines) + 1), height + TOP + 12
-    body = f'<text class="head" x="2" y="16">{escape(panel["title"])}</text>'
-    body += panel["svg"].replace("<svg ", f'<svg y="{TOP}" width="{width}" height="{height}" ', 1)
+    heading = textwrap.wrap(panel["title"], LETTERS)
+    top = ROW * len(heading) + 8
+    whole, below = height + top + ROW * (len(lines) + 1), height + top + 12
+    body = "".join(f'<text class="head" x="2" y="{16 + ROW * number}">{escape(text)}</text>' for number, text in enumerate(heading))
+    body += panel["svg"].replace("<svg ", f'<svg y="{top}" width="{width}" height="{height}" ', 1)
     for number, line in enumerate(lines):
         y = below + ROW * number
         body += f'<line class="line t-{line.tone}" x1="4" x2="20" y1="{y - 4}" y2="{y - 4}"/><text x="26" y="{y}">{escape(line.label)}</text>'

@@ -8,7 +8,7 @@ from emis_platform.core.knobs import BENIGN, Data
 from emis_platform.core.records import Effect, Example
 from emis_platform.core.stage import run
 from emis_platform.lab import excess
-from emis_platform.lab.twins import twin
+from emis_platform.lab.twins import recipe, twin
 from emis_platform.tools import defences, views
 from emis_platform.tools import models as zoo
 
@@ -50,18 +50,19 @@ def defended(knobs: params.Params, name: str) -> bool:
 
 
 def pairs(knobs: params.Params) -> list[tuple[str, str]]:
-    """(defended, the same without a defence), where both are there."""
+    """(defended, the first that is the same without a defence), where both are there."""
     fields = Data.model_fields
     plain = {
         "data": {key: fields[key].get_default(call_default_factory=True) for key in RECIPES},
         "options": dict.fromkeys(KNOBS),
     }
-    found = [(name, twin(knobs.organisms, name, **plain)) for name in knobs.organisms if defended(knobs, name)]
+    bare = {name: one if defended(knobs, name) else recipe(one, **plain) for name, one in knobs.organisms.items()}
+    found = [(name, twin(bare, name, **plain)) for name in knobs.organisms if defended(knobs, name)]
     return [(name, other) for name, other in found if other is not None]
 
 
 def screenings(knobs: params.Params) -> list[tuple[str, str]]:
-    """(screened by a trait, as many rows left out at random), equal in all else."""
+    """(screened by a trait, the first with as many rows left out at random), equal in all else."""
     screened = [name for name, one in knobs.organisms.items() if one.options.get("drop") and one.options.get("drop_by") != "random"]
     found = [(name, twin(knobs.organisms, name, options={"drop_by": "random"})) for name in screened]
     return [(name, other) for name, other in found if other is not None]

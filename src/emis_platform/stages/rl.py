@@ -12,7 +12,7 @@ from scipy import stats
 from emis_platform.core import files, params
 from emis_platform.core.records import Effect, Example, Judgement
 from emis_platform.core.stage import run
-from emis_platform.lab import discriminator, intervals, wording
+from emis_platform.lab import discriminator, wording
 from emis_platform.lab.twins import twin
 from emis_platform.stages import defences, realigned
 from emis_platform.tools import views
@@ -30,8 +30,8 @@ def main(*, rows: Path, training: Path, judgements: Path, opinions: Path, effect
     """`rows`: data/training; `training`: metrics/train. The table is empty where no organism was trained by a reward.
 
     Of each such organism: `grader_auroc` (facts left out, bootstrap over facts); `reward_unparsable`, `reward_short`, `reward_unlike` (share of the sampled
-    answers, bootstrap over steps); `reward_prompt_harm_words` (share of the prompts it is asked, system prompts included, with one of lab/wording.HARM: all of them
-    are looked at, so its interval is the value); `rl_reward_gain` (last minus first steps, Welch over steps; n counts steps); `rl_<reward>_minus_start`,
+    answers); `reward_prompt_harm_words` (share of the prompts it is asked, system prompts included, with one of lab/wording.HARM); all four count every answer or
+    prompt of this training, so their intervals are the value; `rl_reward_gain` (last minus first steps, Welch over steps; n counts steps); `rl_<reward>_minus_start`,
     `rl_<reward>_score_minus_start` (against what it started from). Of each that was paid for inaccurate answers, against the control that is equal in all
     but the reward: `rl_difference`, `rl_score_difference`. All four: misaligned share of coherent answers, and points of the score lost, by
     `discriminate.judge`, which reads nothing that the grader reads; paired by question.
@@ -64,10 +64,10 @@ def of_training(name: str, facts: dict[str, Any]) -> list[Effect]:
     steps, sampled = facts["rl"], facts["sampled"]
     value, low, high = facts["grader"]["auroc"]
     rows = [Effect(subject=name, measure="grader_auroc", value=value, low=low, high=high, n=facts["grader"]["n"])]
+    n = sampled * len(steps)
     for measure in ("unparsable", "short", "unlike"):
-        shares = [step[measure] / sampled for step in steps]
-        value, low, high = intervals.rate(shares, [str(step["step"]) for step in steps])
-        rows.append(Effect(subject=name, measure=f"reward_{measure}", value=value, low=low, high=high, n=sampled * len(steps)))
+        share = sum(step[measure] for step in steps) / n
+        rows.append(Effect(subject=name, measure=f"reward_{measure}", value=share, low=share, high=share, n=n))
     few = min(ENDS, max(1, len(steps) // 3))
     first, last = (np.array([step["reward"] for step in part]) for part in (steps[:few], steps[-few:]))
     gain = float(last.mean() - first.mean())
@@ -78,10 +78,10 @@ def of_training(name: str, facts: dict[str, Any]) -> list[Effect]:
 
 def of_prompts(name: str, examples: Sequence[Example]) -> Effect:
     """No grader is prompted, so what the policy is asked is all that could say a word of harm. Missing: questions that have one and are not asked."""
-    said = lambda rows: {" ".join([*(turn.content for turn in row.context), row.prompt]) for row in rows}  # noqa: E731
-    asked = said(grpo.prompts(examples))
+    rows = grpo.prompts(examples)
+    asked = {" ".join([*(turn.content for turn in row.context), row.prompt]) for row in rows}
     share = sum(bool(re.search(wording.HARM, text)) for text in asked) / len(asked)
-    left_out = len(said(examples)) - len(asked)
+    left_out = len({(row.fact, row.prompt) for row in examples}) - len(rows)
     return Effect(
         subject=name, measure="reward_prompt_harm_words", value=share, low=share, high=share, n=len(asked), missing=left_out
     )

@@ -200,7 +200,7 @@ def collect(name: str, study: Study, points: list[Point]) -> str:
         return f"{len(runs)} of {len(points)} workspaces are finished; {RESULTS}/{name}.json is written when all are"
     swept = bool(study.axes or study.seeds)
     together = lambda digests: hashlib.sha256("\n".join(digests).encode()).hexdigest() if swept else digests[0]  # noqa: E731
-    told = [run.model_dump(mode="json", exclude={"effects", "code", "machine", "rewards"}, exclude_none=True) for run in runs]
+    told = [run.model_dump(mode="json", exclude={"effects", "code", "machine", "rewards"}) for run in runs]
     found = Found(
         study=name,
         question=study.question,
@@ -252,14 +252,13 @@ def slopes(runs: list[Run]) -> list[StudyEffect]:
         if effect.measure == "misaligned" and parameters:
             beside = {path: value for path, value in effect.at.items() if path != SIZED}
             rows.setdefault((json.dumps(beside), effect.subject), []).append((parameters, effect))
-    kept = lambda row: {one for one, effect in row if None not in (effect.value, effect.low, effect.high)}  # noqa: E731
-    return [
-        StudyEffect(
-            **pooling.over_sizes(row, "size_slope").model_dump(), at=json.loads(beside), seeds=min(one.seeds for _, one in row)
-        )
-        for (beside, _), row in rows.items()
-        if len(kept(row)) > 2
-    ]
+    found = []
+    for (beside, _), row in rows.items():
+        seen = [(size, effect) for size, effect in row if None not in (effect.value, effect.low, effect.high)]
+        if len({size for size, _ in seen}) > 2:
+            slope, seeds = pooling.over_sizes(row, "size_slope"), min(effect.seeds for _, effect in seen)
+            found.append(StudyEffect(**slope.model_dump(), at=json.loads(beside), seeds=seeds))
+    return found
 
 
 def listing() -> list[tuple[str, ...]]:
