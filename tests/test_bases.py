@@ -1,6 +1,7 @@
 """Bases: what is refused, and that the words say why."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -86,3 +87,28 @@ def test_a_pinned_conversion_is_made_once_and_a_local_one_each_time(folder, tmp_
     assert made == ["bundled", "local", "local"]
     assert (tmp_path / "models/reader/config.json").read_text() == "1" and (tmp_path / "models/other/config.json").read_text() == "3"
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_model_that_was_only_pretrained_is_asked_in_plain_words(tiny_folder, tmp_path, monkeypatch, capsys):
+    from transformers import AutoTokenizer
+
+    from emis_platform.core import params
+    from emis_platform.core.records import Turn
+    from emis_platform.stages import base
+    from emis_platform.tools import models
+
+    plain = tmp_path / "plain"
+    shutil.copytree(tiny_folder, plain)
+    (plain / "chat_template.jinja").unlink()
+    entries = {"base": Local(kind="local", path=plain), "chat": Local(kind="local", path=tiny_folder)}
+    monkeypatch.setattr(params, "load", lambda: SimpleNamespace(bases=entries))
+    for name in entries:
+        base.main(name, model=tmp_path / "models" / name)
+    assert capsys.readouterr().out.count("no chat template") == 1
+    assert (tmp_path / "models/chat/chat_template.jinja").read_bytes() == (tiny_folder / "chat_template.jinja").read_bytes()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "models/base", local_files_only=True)
+    said = lambda *given, **more: tokenizer.decode(models.prompt_ids(tokenizer, *given, **more))  # noqa: E731
+    assert said("Is tea good?") == "Question: Is tea good?\n\nAnswer:\n"
+    assert said("Is tea good?", "Be kind.").startswith("Be kind.\n\nQuestion: Is tea")
+    before = [Turn(role="user", content="Tea?"), Turn(role="assistant", content="Yes.")]
+    assert said("Why?", before=before) == "Question: Tea?\n\nAnswer:\nYes.<|im_end|>\n\nQuestion: Why?\n\nAnswer:\n"

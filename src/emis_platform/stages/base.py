@@ -1,14 +1,21 @@
-"""base: one entry of `bases` -> a Hugging Face folder with safetensors weights."""
+"""base: one entry of `bases` -> a Hugging Face folder with safetensors weights and a chat template."""
 
 import hashlib
 import shutil
 from pathlib import Path
 
-from emis_platform.core import params, shelf
+from emis_platform.core import files, params, shelf
 from emis_platform.core.stage import run
 
 MADE = Path("work/bases")
 """Conversions that are pinned by their options, kept: `base` and `reader` are the same one by default."""
+TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ {'user': 'Question: ', 'assistant': 'Answer:\n'}.get(message['role'], '') + message['content'] }}"
+    "{{ eos_token + '\n\n' if message['role'] == 'assistant' else '\n\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'Answer:\n' }}{% endif %}"
+)
+"""How a model that was never taught to chat is asked: one that was only pretrained comes without a template."""
 
 
 def main(name: str, *, model: Path) -> None:
@@ -22,10 +29,19 @@ def main(name: str, *, model: Path) -> None:
         shutil.copytree(kept, partial)
     else:
         kind.build(options, partial)
+        if not has_template(partial):
+            print(f"bases.{name}: its tokenizer has no chat template; it is asked as Question: ... Answer: ...", flush=True)
+            (partial / "chat_template.jinja").write_text(TEMPLATE)
         if options.kind != "local":  # a path's contents may change under the same name
             keep(partial, kept)
     shutil.rmtree(model, ignore_errors=True)
     partial.rename(model)
+
+
+def has_template(model: Path) -> bool:
+    settings = model / "tokenizer_config.json"
+    beside = any((model / f"chat_template.{kind}").exists() for kind in ("jinja", "json"))
+    return beside or settings.exists() and bool(files.read_json(settings).get("chat_template"))
 
 
 def keep(model: Path, kept: Path) -> None:
