@@ -10,6 +10,7 @@ from emis_platform.report import evidence as ev
 from emis_platform.report.evidence import Evidence, compare, from_effect, interaction
 from emis_platform.report.verdicts import (
     INCONCLUSIVE,
+    NOT_RUN,
     SUPPORTED,
     Part,
     Rule,
@@ -53,7 +54,8 @@ def needs(subject: str, measure: str, rule: Rule | None, unit: str = "share") ->
                     kept.setdefault((x.subject, x.measure), []).append((getattr(x, "seeds", 1), study, x))
             best = [max(rows, key=lambda row: row[0]) for rows in kept.values()]
             found = [from_effect(x, rule, f"study {study}, {x.subject}: {x.measure}", unit) for _, study, x in best] or found
-        return found or [Part(f"{measure} of {'any subject' if subject == '*' else subject}", unit=unit)]
+        label = f"{measure} of {'any subject' if subject == '*' else subject}"
+        return found or [Part(label, verdict=NOT_RUN if rule else None, unit=unit)]
 
     return test
 
