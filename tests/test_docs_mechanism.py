@@ -162,9 +162,13 @@ def test_the_example_trait_is_one(tmp_path):
 
 
 def test_the_example_study_is_nine_workspaces(tmp_path, monkeypatch):
-    [text] = blocks("docs/studies.md", "yaml")
+    text, sizes = blocks("docs/studies.md", "yaml")
     files.replace(tmp_path / "studies/share.yaml", text)
     monkeypatch.chdir(tmp_path)
+    for path in re.findall(r"path: /(models/[^}]+)}", sizes):
+        files.write_json(tmp_path / path / "config.json", {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 30})
+    files.replace(tmp_path / "studies/sizes.yaml", sizes.replace("path: /models", f"path: {tmp_path}/models"))
+    assert len(studies.points("sizes", *studies.load("sizes"), yaml.safe_load(page("params.yaml")))) == 3
     points = studies.points("share", *studies.load("share"), yaml.safe_load(page("params.yaml")))
     assert len(points) == 9 and (points[0].label, points[-1].label) == ("0.25,0", "1.0,2")
     assert set(studies.Study.model_fields) == set(
