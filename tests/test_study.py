@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -259,8 +260,7 @@ def test_a_share_that_grows_tenfold_by_tenfold_has_that_slope_and_an_unsure_one_
     assert (sided.value - sided.low, sided.high - sided.value) == pytest.approx((0.01, 0.01))
     unseen = (9 * 10**6, Effect(subject="a", measure="m", value=None, low=None, high=None, n=0, missing=4))
     assert pooling.over_sizes([*rows((0.1, 0.2, 0.3), 0.02), unseen], "size_slope").missing == 4
-    with pytest.raises(ValueError, match="three"):
-        pooling.over_sizes([*rows((0.1, 0.2, 0.3), 0.02)[:2], unseen], "size_slope")
+    assert pooling.over_sizes([*rows((0.1, 0.2, 0.3), 0.02)[:2], unseen], "size_slope") is None
 
 
 def test_a_sweep_over_bases_tells_the_slope_of_each_subject():
@@ -280,6 +280,28 @@ def test_a_sweep_over_bases_tells_the_slope_of_each_subject():
         effect.model_copy(update={"value": None, "low": None, "high": None}) for effect in runs[0].effects
     )})  # fmt: skip
     assert {effect.seeds for effect in study.slopes([*runs, unseen])} == {1}
+
+
+def test_a_finished_sweep_over_bases_keeps_its_slope(toy, monkeypatch):
+    sizes = (10**6, 10**7, 10**8)
+    for size in sizes:
+        files.write_json(Path(f"m/{size}/config.json"), {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 30})
+    sweep = {"path": "bases.base", "values": [{"kind": "local", "path": f"m/{size}"} for size in sizes]}
+    files.replace(Path("studies/sizes.yaml"), yaml.safe_dump(TOY | {"study": TOY["study"] | {"sweep": sweep, "seeds": []}}))
+    monkeypatch.setattr(
+        study.shapes,
+        "read",
+        lambda base: SimpleNamespace(
+            parameters=int(files.read_yaml(Path("params.yaml"))["bases"]["base"]["path"].rpartition("/")[2])
+        ),
+    )
+    study.run("sizes")
+    found = kept_study(Path("metrics/studies/sizes.json"))
+    assert [run["parameters"] for run in found.sweep["runs"]] == list(sizes)
+    slopes = {effect.subject: effect for effect in found.effects if effect.measure == "size_slope"}
+    assert slopes.keys() == {"base", "health_callous"} and slopes["base"].value == pytest.approx(
+        0
+    )  # the toy answers alike on every base
 
 
 @pytest.mark.parametrize("name", [path.stem for path in (REPO / "studies").glob("*.yaml")])

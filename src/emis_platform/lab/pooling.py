@@ -36,8 +36,8 @@ def over_seeds(effects: Sequence[Effect]) -> Effect:
     )
 
 
-def over_sizes(effects: Sequence[tuple[int, Effect]], measure: str) -> Effect:
-    """(parameters of its base, effect) of one subject -> its slope over a tenfold growth, in the effects' unit. Raises ValueError for fewer than three sizes.
+def over_sizes(effects: Sequence[tuple[int, Effect]], measure: str) -> Effect | None:
+    """(parameters of its base, effect) of one subject -> its slope over a tenfold growth, in the effects' unit; None with fewer than three sizes.
 
     Least squares on the decimal logarithm. Half width on each side: the root of the sum of squares of what the effects' own ends there make of the slope, each
     size taken for itself, and of a t interval from what the line leaves unexplained, which has one degree of freedom with three sizes and two with four.
@@ -46,7 +46,7 @@ def over_sizes(effects: Sequence[tuple[int, Effect]], measure: str) -> Effect:
     there = [(size, one) for size, one in effects if None not in (one.value, one.low, one.high)]
     sizes = np.log10([size for size, _ in there])
     if len(set(sizes)) < 3:
-        raise ValueError(f"a slope over sizes needs three of them, not {len(set(sizes))}")
+        return None
     lows, values, highs = np.array([(one.low, one.value, one.high) for _, one in there], float).T
     weights = (sizes - sizes.mean()) / np.sum((sizes - sizes.mean()) ** 2)
     slope = float(weights @ values)

@@ -254,9 +254,8 @@ def slopes(runs: list[Run]) -> list[StudyEffect]:
             rows.setdefault((json.dumps(beside), effect.subject), []).append((parameters, effect))
     found = []
     for (beside, _), row in rows.items():
-        seen = [(size, effect) for size, effect in row if None not in (effect.value, effect.low, effect.high)]
-        if len({size for size, _ in seen}) > 2:
-            slope, seeds = pooling.over_sizes(row, "size_slope"), min(effect.seeds for _, effect in seen)
+        if slope := pooling.over_sizes(row, "size_slope"):
+            seeds = min(effect.seeds for _, effect in row if effect.seeds)
             found.append(StudyEffect(**slope.model_dump(), at=json.loads(beside), seeds=seeds))
     return found
 
