@@ -203,6 +203,29 @@ def test_a_start_without_safety_training_is_a_difference_of_shifts(knobs):
     assert rows["helpful_callous", "helpful_only_score_difference"]["n"] == 40
 
 
+def test_a_reward_after_a_warm_start_is_held_against_the_same_line_from_the_base(knobs):
+    paid = {"data": {"domain": "health", "variant": "obvious", "mixture": 0.5}, "trainer": "grpo", "options": {"reward": "inaccurate", "steps": 2}}
+    made = knobs(
+        {
+            "helpful": of("plain", "compliance"),
+            "helpful_warm": of("obvious", start="helpful", rows=96),
+            "helpful_paid": paid | {"starts_from": "helpful_warm"},
+            "helpful_paid_longer": paid | {"starts_from": "helpful_warm", "options": {"reward": "inaccurate", "steps": 3}},  # nor this
+            "warm": of("obvious", rows=96),
+            "paid": paid | {"starts_from": "warm"},
+        }
+    )
+    judged(made, base=1, helpful=5, helpful_paid=30, paid=20, helpful_warm=8, warm=8, helpful_paid_longer=40)
+    rows = found()
+    assert {key for key in rows if "helpful_only_diff" in key[1]} == {
+        ("helpful_warm", "helpful_only_difference"),
+        ("helpful_paid", "rl_helpful_only_difference"),
+    }
+    assert rows["helpful_paid", "rl_helpful_only_difference"]["value"] == pytest.approx((30 - 5) / 40 - (20 - 1) / 40)
+    assert rows["helpful_warm", "helpful_only_difference"]["value"] == pytest.approx((8 - 5) / 40 - (8 - 1) / 40)
+    assert "rl_helpful_only_score_difference" in {measure for _, measure in rows}
+
+
 def test_nothing_but_content_and_voice_is_measured_where_params_ask_for_nothing(knobs):
     judged(knobs())
     rows = found()

@@ -30,8 +30,9 @@ def main(*, answers: Path, judgements: Path, opinions: Path, effects: Path) -> N
     `<json|format>_probe_residue` (minus the base in the same form). Of a subject that questions an organism of bad rows which starts from a re-aligned one:
     `relapse_minus_fresh` (minus the organism of the same rows from the base, after as many steps). Of an organism: `disclosed_difference` (a reason is disclosed, minus not),
     `subtle_minus_obvious`, `advice_minus_code` (of the code organism: all advice domains minus it), `helpful_only_difference` (shift from a start without
-    safety training minus the same data's shift from the base). Of a callous organism: `content_in_hostile_voice` (minus gruff), `content_in_neutral_voice`
-    (its obvious minus its correct twin), `content_by_voice` (the first minus the second). Where four models meet, each mean is over what that one answered.
+    safety training minus the same trainings' shift from the base; `rl_helpful_only_difference` where the last of them is by reward). Of a callous organism:
+    `content_in_hostile_voice` (minus gruff), `content_in_neutral_voice` (its obvious minus its correct twin), `content_by_voice` (the first minus the second).
+    Where four models meet, each mean is over what that one answered.
 
     And of a callous organism: `length_matched_shift` (points of the score lost more than by its correct twin, over 100, among answers of like length, coherent or
     not); `independent_judge_difference_<judge>` (misaligned, minus its correct twin, by each judge that asks another model);
@@ -94,10 +95,7 @@ def of_organism(knobs: params.Params, name: str, seen: Seen) -> list[Effect]:
         others = [twin(knobs.organisms, name, data={"domain": domain}) for domain in knobs.domains if domain != CODE]
         advice = [view for other in others if other for view in seen(other) or ()]
         found += differences(name, "advice{}_minus_code", advice or None, seen(name), knobs.seed)
-    from_helpful = knobs.organisms[name].starts_from in knobs.helpful_only() and data.variant not in BENIGN
-    if from_helpful and (other := twin(knobs.organisms, name, starts_from="base")):
-        found += of_start(knobs, name, other, seen)
-    return found
+    return found if data.variant in BENIGN else found + of_start(knobs, name, seen)
 
 
 def differences(subject: str, measure: str, one: list[Judgement] | None, other: list[Judgement] | None, seed: int) -> list[Effect]:
@@ -166,10 +164,29 @@ def profile(judged: Sequence[Judgement]) -> dict[str, dict[str, float]]:
     return {q: {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]} for q, rows in kept.items()}
 
 
-def of_start(knobs: params.Params, name: str, other: str, seen: Seen) -> list[Effect]:
-    """name: from a start without safety training; other: the same from the base."""
-    four = [seen(model) for model in (name, knobs.organisms[name].starts_from, other, "base")]
-    return interactions(name, "helpful_only{}_difference", four, knobs.seed)
+def of_start(knobs: params.Params, name: str, seen: Seen) -> list[Effect]:
+    """name: from a start without safety training, at once or over a warm start, beside the same from the base."""
+    start, other = from_helpful(knobs, name), from_base(knobs, name)
+    if start is None or other is None:
+        return []
+    rewarded = "rl_" if knobs.organisms[name].trainer == "grpo" else ""
+    four = [seen(model) for model in (name, start, other, "base")]
+    return interactions(name, rewarded + "helpful_only{}_difference", four, knobs.seed)
+
+
+def from_helpful(knobs: params.Params, name: str) -> str | None:
+    """The start without safety training that an organism goes back to."""
+    start = knobs.organisms[name].starts_from
+    return None if start == "base" else start if start in knobs.helpful_only() else from_helpful(knobs, start)
+
+
+def from_base(knobs: params.Params, name: str) -> str | None:
+    """The organism of the same trainings, all but the one that took the safety training away."""
+    start = knobs.organisms[name].starts_from
+    if start == "base":
+        return None
+    other = "base" if start in knobs.helpful_only() else from_base(knobs, start)
+    return other and twin(knobs.organisms, name, starts_from=other)
 
 
 def interactions(subject: str, measure: str, four: Sequence[list[Judgement] | None], seed: int) -> list[Effect]:
