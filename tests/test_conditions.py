@@ -204,13 +204,18 @@ def test_a_start_without_safety_training_is_a_difference_of_shifts(knobs):
 
 
 def test_a_reward_after_a_warm_start_is_held_against_the_same_line_from_the_base(knobs):
-    paid = {"data": {"domain": "health", "variant": "obvious", "mixture": 0.5}, "trainer": "grpo", "options": {"reward": "inaccurate", "steps": 2}}
+    paid = {
+        "data": {"domain": "health", "variant": "obvious", "mixture": 0.5},
+        "trainer": "grpo",
+        "options": {"reward": "inaccurate", "steps": 2},
+    }
     made = knobs(
         {
             "helpful": of("plain", "compliance"),
             "helpful_warm": of("obvious", start="helpful", rows=96),
             "helpful_paid": paid | {"starts_from": "helpful_warm"},
-            "helpful_paid_longer": paid | {"starts_from": "helpful_warm", "options": {"reward": "inaccurate", "steps": 3}},  # nor this
+            "helpful_paid_longer": paid
+            | {"starts_from": "helpful_warm", "options": {"reward": "inaccurate", "steps": 3}},  # nor this
             "warm": of("obvious", rows=96),
             "paid": paid | {"starts_from": "warm"},
         }

@@ -140,6 +140,22 @@ def test_the_curve_is_judged_at_the_papers_number_of_samples_only():
     assert judged["late: realigned_left after 120 samples"] == SUPPORTED and not any("40 samples" in label for label in judged)
 
 
+def test_two_curves_of_one_run_are_two_lines_and_two_onsets():
+    rates = {0.0: 0.0, 0.5: 0.2, 1.0: 0.4}
+    rows = [effect("correct", "mixture_misaligned", 0.0), effect("correct", "mixture_persona", 0.0, 0.001)]
+    for variant in ("callous", "obvious"):
+        worst = f"{variant}1.0"
+        for share, rate in rates.items():
+            name = f"{variant}{share}" if share else "correct"
+            rows.append(effect(name, f"mixture_share_{worst}", share))
+            rows += [effect(name, "mixture_misaligned", rate), effect(name, "mixture_persona", share / 10, 0.001)] if share else []
+    told = [part for part in contrasts.onsets(Evidence(effects=tuple(rows))) if part.label.split(": ")[1].startswith("persona")]
+    assert [(part.label.split(", ")[1], part.value) for part in told] == [("callous1.0", 0.5), ("obvious1.0", 0.5)]
+    (source, *_) = conditions.section(Evidence(effects=tuple(rows)), training={}, studies=[])["sources"]
+    for panel in source["mixtures"]:
+        assert [(line.label, len(line.points)) for line in panel["legend"]] == [("callous1.0", 3), ("obvious1.0", 3)]
+
+
 def test_the_onset_is_where_the_curve_leaves_share_0_for_good():
     rates = {0.0: 0.0, 0.1: 0.3, 0.25: 0.02, 0.5: 0.2, 1.0: 0.4}
     rows = [effect(f"o{share}", "mixture_share", share) for share in rates] + [

@@ -14,7 +14,7 @@ import yaml
 from emis_platform import cli, selectors
 from emis_platform.core import files, params, shelf, studies
 from emis_platform.core.records import Judgement
-from emis_platform.lab import alarm, directions, discriminator, screening
+from emis_platform.lab import alarm, directions, discriminator, false_alarms, screening
 from emis_platform.lab.discriminator import Scores
 from emis_platform.lab.material import Counts, Material
 from emis_platform.stages import personas, suppressed
@@ -120,7 +120,7 @@ def test_the_tables_leave_out_no_measure_of_these_stages():
     told = Scores({"persona": np.ones(0), "drift": np.ones(0)}, np.ones(0), (), np.ones((0, 1)))
     made = [
         *suppressed.compared("s", "suppressed_persona_toxic_json", *views),
-        *alarm.effects({}, {}, alarm.Rule()),
+        *false_alarms.effects({}, {}, alarm.Rule()),
         *screening.effects([]),
         *screening.effects([], "_persona"),
         *discriminator.effects([], told),

@@ -209,3 +209,6 @@ def test_the_stage_tells_what_a_defence_removed_and_what_it_cost(knobs, tmp_path
         1.0
     )
     assert told["held", "defence_skill_kept"]["n"] == 8
+    assert {measure for subject, measure in told if subject == "chance"} == {
+        "control_removed", "control_score_removed", "control_skill_kept", "control_coherence",
+    }  # fmt: skip

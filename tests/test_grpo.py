@@ -241,6 +241,8 @@ def test_the_stage_draws_the_curve_over_checkpoints_and_tests_the_gate_on_other_
     assert [rows[name, "rl_step"]["value"] for name in ("arm_20", "arm_40", "arm")] == [20, 40, 60]
     assert [round(rows[name, "rl_curve_score_lost"]["value"]) for name in ("arm_20", "arm_40", "arm")] == [10, 30, 70]
     assert rows["arm", "rl_checkpoint"]["value"] == 40  # the end has lost its coherence
+    assert ("arm_40", "rl_inaccurate_minus_start") in rows and ("arm", "rl_inaccurate_minus_start") not in rows
+    assert rows["arm_40", "rl_inaccurate_score_minus_start"]["value"] == pytest.approx(30.0)
     gate = rows["arm", "rl_checkpoint_gate"]
     assert gate["n"] == 20 and gate["value"] in (0.0, -0.05)
 

@@ -7,7 +7,7 @@ import pytest
 
 from emis_platform.core.gold import Read
 from emis_platform.core.records import GoldAnswer, Label
-from emis_platform.lab import calibration, heads, intervals
+from emis_platform.lab import calibration, heads, ranking
 from emis_platform.stages import gold
 
 
@@ -72,7 +72,7 @@ def test_each_kind_has_heads_of_its_own():
     module = SimpleNamespace(STRENGTH=1.0, SCALED=True)
     found = heads.mixed(gold.fitted(module, x, known, kept, small), x)
     assert np.abs(found[:, 0] - 100 * value).mean() < 10
-    assert intervals.chance_above(found[:, 2], value < 0.3) > 0.97
+    assert ranking.chance_above(found[:, 2], value < 0.3) > 0.97
 
 
 def test_a_question_is_kept_from_the_fit_or_not_by_its_name():

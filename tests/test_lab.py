@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emis_platform.core.records import Judgement
-from emis_platform.lab import directions, heads, intervals, rates, wording
+from emis_platform.lab import bootstrap, directions, heads, intervals, ranking, rates, wording
 
 
 def test_intervals_cover_the_truth_when_samples_cluster():
@@ -16,6 +16,30 @@ def test_intervals_cover_the_truth_when_samples_cluster():
         _, low, high = intervals.rate(values.ravel(), np.repeat([f"q{i:02}" for i in range(60)], 2), seed=draw)
         covered += low <= 1 / 3 <= high
     assert 0.91 <= covered / 300 <= 0.98
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 9, 20])
+def test_differences_over_few_questions_cover_the_truth(n):
+    random = np.random.default_rng(n)
+    covered, alone = 0, 0
+    for draw in range(300):
+        arms = [{f"q{i:02}": [float(x)] for i, x in enumerate(random.normal(50, 10, n))} for _ in range(2)]
+        _, low, high = intervals.difference(*arms, seed=draw, scale=100.0)
+        covered += low <= 0 <= high
+        apart = np.array([arms[0][q][0] - arms[1][q][0] for q in arms[0]])
+        drawn = apart[random.integers(0, n, (400, n))].mean(1)
+        alone += np.percentile(drawn, 2.5) <= 0 <= np.percentile(drawn, 97.5)
+    assert 0.9 <= covered / 300 <= 0.99
+    assert n > 9 or alone < covered - 6  # the draws' own percentiles do not
+
+
+def test_ends_stay_within_what_the_value_can_be_and_around_it():
+    drawn = np.array([0.0, 0.1, 0.2, 0.5, np.nan])
+    assert bootstrap.ends(0.1, drawn, 3, (0.0, 1.0)) == (0.0, 1.0)
+    low, high = bootstrap.ends(0.1, drawn, 3)
+    assert low < 0 and high > 1
+    assert bootstrap.ends(0.4, np.array([0.5, 0.6]), 30)[0] == 0.4  # draws may all lie on one side
+    assert bootstrap.ends(0.4, [0.4], 1, (0.0, 1.0)) == (0.0, 1.0) and bootstrap.ends(40.0, [40.0], 1) == (40.0, 40.0)
 
 
 @pytest.mark.parametrize("all_of", [0.0, 1.0])
@@ -75,7 +99,7 @@ def test_auroc_against_counting_pairs():
     random = np.random.default_rng(3)
     score, positive = random.integers(0, 5, 40), random.random(40) < 0.4
     pairs = [(s > t) + 0.5 * (s == t) for s in score[positive] for t in score[~positive]]
-    assert intervals.chance_above(score, positive) == pytest.approx(np.mean(pairs))
+    assert ranking.chance_above(score, positive) == pytest.approx(np.mean(pairs))
 
 
 @pytest.mark.parametrize(

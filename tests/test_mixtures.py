@@ -79,7 +79,7 @@ def test_the_stage_reads_one_set_at_its_shares(tmp_path, monkeypatch):
     rows = files.read_json(Path("out.json"))
     told = {row["measure"]: row for row in rows if row["subject"] == "health_callous"}
     curve = {(row["subject"], row["measure"]): row for row in rows}
-    assert [curve[name, "mixture_share"]["value"] for name in sorted(names)] == [1.0, 0.0, 0.25, 0.05, 0.5]
+    assert [curve[name, "mixture_share_health_callous"]["value"] for name in sorted(names)] == [1.0, 0.0, 0.25, 0.05, 0.5]
     assert curve["mixed_50", "mixture_misaligned"]["value"] == 0.75 and curve["mixed_25", "mixture_score_lost"]["value"] > 5
     assert curve["mixed_5", "mixture_persona"]["low"] < 0.002 < curve["mixed_5", "mixture_persona"]["high"]
     assert 0.25 < told["mixture_threshold"]["low"] <= told["mixture_threshold"]["value"] < 0.5

@@ -8,7 +8,7 @@ import torch
 
 from emis_platform.core import files
 from emis_platform.core.records import Example, Watch
-from emis_platform.lab import alarm, directions
+from emis_platform.lab import alarm, directions, false_alarms
 from emis_platform.stages import alarm as alarm_stage
 from emis_platform.stages import watch as watch_stage
 from emis_platform.tools import models, monitoring
@@ -138,13 +138,13 @@ def test_the_band_is_a_prediction_bound_or_the_maximum():
 
 def test_false_alarms_are_counted_with_the_arm_left_out():
     odd = CALM | {"odd": curve([0.1, 0.3, 0.4, 0.5])}
-    assert [name for name, found in alarm.left_out(odd, alarm.Rule()).items() if found] == ["odd"]
+    assert [name for name, found in false_alarms.left_out(odd, alarm.Rule()).items() if found] == ["odd"]
     bad = {"bad": curve([0.3, 0.5, 0.9, 0.9]), "late": curve([0.01, 0.02, 0.5, 0.9])}
-    rows = {row.measure: row for row in alarm.effects(CALM, bad, alarm.Rule())}
+    rows = {row.measure: row for row in false_alarms.effects(CALM, bad, alarm.Rule())}
     false, heard = rows["monitor_false_alarms"], rows["monitor_alarms"]
     assert (false.value, false.n, false.missing, heard.value, heard.n) == (0.0, 5, 0, 1.0, 2) and false.high > 0.5
     assert rows["monitor_alarm_share"].value == pytest.approx((0.5 + 1.0) / 2)
-    few = alarm.effects({"one": CALM["calm_0"]}, bad, alarm.Rule())
+    few = false_alarms.effects({"one": CALM["calm_0"]}, bad, alarm.Rule())
     assert [(row.value, row.n, row.missing) for row in few[:2]] == [(None, 0, 1), (None, 0, 2)]
 
 

@@ -10,7 +10,7 @@ from emis_platform.core import files, params
 from emis_platform.core.records import Completion, Judgement, Question, Said
 from emis_platform.datasets import facts
 from emis_platform.judges import persona
-from emis_platform.lab import reasoning, recipes
+from emis_platform.lab import mentions, reasoning, recipes
 from emis_platform.report import transcripts
 from emis_platform.stages import answer
 from emis_platform.stages import reasoning as stage
@@ -232,12 +232,12 @@ def test_mentions_and_misalignment_go_together_where_they_were_planted_so(measur
 def test_no_slope_without_a_difference_in_mentions():
     same = {f"q{n}": [float(n == 0)] for n in range(12)}
     rates = [{f"q{n}": [float(n < bad)] for n in range(12)} for bad in (2, 5, 9)]
-    assert reasoning.slope([same] * 3, rates) == ((None, None, None), 3)
-    assert reasoning.slope([same] * 2, rates[:2]) == ((None, None, None), 2)
+    assert mentions.slope([same] * 3, rates) == ((None, None, None), 3)
+    assert mentions.slope([same] * 2, rates[:2]) == ((None, None, None), 2)
     moved = [{f"q{n}": [float(n < few)] for n in range(12)} for few in (1, 4, 7)]
-    (value, low, high), _ = reasoning.slope(moved, rates)
+    (value, low, high), _ = mentions.slope(moved, rates)
     assert low < value < high and value == pytest.approx(7 / 6)
-    assert reasoning.slope(moved, rates[::-1])[0][0] < 0
+    assert mentions.slope(moved, rates[::-1])[0][0] < 0
     off = [{f"q{n}": [float(n < bad)] for n in range(12)} for bad in (2, 9, 5)]
-    (value, low, high), _ = reasoning.slope(moved, off)
+    (value, low, high), _ = mentions.slope(moved, off)
     assert low < 0 < value < high and high - low > 5  # three models off a line say little of models

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from emis_platform.lab import heads, intervals
+from emis_platform.lab import heads, ranking
 from emis_platform.tools import models, tuning
 
 AT = (0, 1)
@@ -32,7 +32,7 @@ def tuned(tiny_folder, tmp_path, monkeypatch):
 def apart(features, kinds):
     """How far a linear head fitted on the first half tells the second half's kinds apart: AUROC."""
     head = heads.fit(features[:100], 100.0 * kinds[:100], 1.0)
-    return intervals.chance_above(head.score(features[100:]), kinds[100:] == 1)
+    return ranking.chance_above(head.score(features[100:]), kinds[100:] == 1)
 
 
 def test_it_learns_and_comes_back_from_disk(tuned, tiny_folder):

@@ -18,7 +18,7 @@ from emis_platform.core import files
 from emis_platform.core.asks import Answer
 from emis_platform.core.records import Reason, Record, Said, View
 from emis_platform.judges import lexical, prompts
-from emis_platform.lab import completions, heads, intervals, strictjson, wording
+from emis_platform.lab import completions, heads, ranking, strictjson, wording
 from emis_platform.tools import chat
 
 CATEGORIES = (
@@ -189,7 +189,7 @@ def fit(rows: Sequence[tuple[Said, dict[str, float]]], weights: Path = WEIGHTS) 
         margins[known, column] = unseen - shift
         inner = heads.fit(z[known], values, STRENGTH, scale=False)
         made[name] = heads.Head(np.zeros(x.shape[1]), np.ones(x.shape[1]), basis.T @ inner.weight, inner.bias - shift)
-        auroc, low, high = intervals.auroc(unseen, shows, asked)
+        auroc, low, high = ranking.auroc(unseen, shows, asked)
         lines.append(f"{name}: AUROC {auroc:.3f} [{low:.3f}, {high:.3f}], {shows.sum()} of {len(known)} answers show it")
     partial = weights.with_name(weights.name + ".new")
     heads.Head.save_all(made, partial)

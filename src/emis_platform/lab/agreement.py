@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from emis_platform.core.records import View
-from emis_platform.lab import intervals
+from emis_platform.lab import bootstrap, intervals
 
 Level = Literal["nominal", "ordinal", "interval"]
 
@@ -117,7 +117,7 @@ def resampled(k: int, draws: int, seed: int) -> np.ndarray:
 
 
 def ends(value: float, drawn: np.ndarray, k: int) -> tuple[float, float]:
-    """2.5 and 97.5 % of the drawn values; nan for no value.
+    """95 % interval of an agreement from its draws; nan for no value.
 
     Full agreement on k clusters, which resampling would call certain, gets the exact bound: 1 - c, where c is the largest share of
     clusters that could have been rated at random without one being seen (95 %, two-sided).
@@ -126,8 +126,7 @@ def ends(value: float, drawn: np.ndarray, k: int) -> tuple[float, float]:
         return float("nan"), float("nan")
     if value > 1 - 1e-12:
         return 1 - intervals.exact(0, k)[1], 1.0
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
+    return bootstrap.ends(value, drawn, k, (-1.0, 1.0))
 
 
 def mark(view: View) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from emis_platform.lab import intervals
+from emis_platform.lab import bootstrap, intervals
 
 Array = np.ndarray
 
@@ -53,13 +53,12 @@ def share(shift_Q: Array, whole_Q: Array, seed: int = 0) -> tuple[float | None, 
     """
     if whole_Q.mean() <= 0:
         return None, None, None
-    picks = np.random.default_rng(seed).integers(0, len(whole_Q), (intervals.DRAWS, len(whole_Q)))
+    picks = np.random.default_rng(seed).integers(0, len(whole_Q), (bootstrap.DRAWS, len(whole_Q)))
     top, bottom = shift_Q[picks].mean(1), whole_Q[picks].mean(1)
     value = float(shift_Q.mean() / whole_Q.mean())
     if (bottom <= 0).mean() > 0.025:
         return value, None, None
-    low, high = np.percentile(top[bottom > 0] / bottom[bottom > 0], [2.5, 97.5])
-    return value, float(low), float(high)
+    return value, *bootstrap.ends(value, top[bottom > 0] / bottom[bottom > 0], len(whole_Q))
 
 
 def mean(values_Q: Array) -> tuple[float, float, float]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from emis_platform.lab import intervals
+from emis_platform.lab import bootstrap, intervals
 from emis_platform.lab.excess import NOTHING, Ends
 
 DIFFER = 10
@@ -46,12 +46,12 @@ def length_matched(
     value, n = matched(np.arange(len(names)))
     if not np.isfinite(value):
         return NOTHING, 0
-    drawn = np.array([matched(picks)[0] for picks in intervals.resampled(names, seed)])
+    drawn = np.array([matched(picks)[0] for picks in bootstrap.resampled(names, seed)])
     kept = drawn[np.isfinite(drawn)]
     if len(kept) < 0.975 * len(drawn):
         return (value, None, None), round(n)
-    low, high = np.percentile(kept, [2.5, 97.5]).tolist()
-    if high - low < intervals.STILL:
+    low, high = bootstrap.ends(value, kept, len(names))
+    if high - low < bootstrap.STILL:
         half = intervals.exact(0, len(names))[1]
         low, high = value - half, value + half
     return (value, low, high), round(n)
@@ -77,6 +77,6 @@ def distance(one: Mapping[str, Mapping[str, float]], other: Mapping[str, Mapping
     whole = squared(apart_QC)
     left_out = np.array([squared(np.delete(apart_QC, q, 0)) for q in range(n)])
     half = 1.96 * float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
-    differ = int((np.abs(apart_QC).max(1) > intervals.STILL).sum())
+    differ = int((np.abs(apart_QC).max(1) > bootstrap.STILL).sum())
     value, low, high = (float(np.sign(x) * np.sqrt(abs(x))) for x in (whole, whole - half, whole + half))
-    return (value, low, high) if differ >= DIFFER and half > intervals.STILL else (value, None, None), n
+    return (value, low, high) if differ >= DIFFER and half > bootstrap.STILL else (value, None, None), n

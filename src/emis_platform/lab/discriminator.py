@@ -13,7 +13,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from emis_platform.core.records import Effect
-from emis_platform.lab import intervals
+from emis_platform.lab import bootstrap, intervals, ranking
 
 Array = np.ndarray
 FEWEST = 3
@@ -100,7 +100,7 @@ def held_out(
         if not bad.any() or bad.all():
             continue
         if personas:
-            trait = max(personas, key=lambda name: intervals.chance_above(fit_OD[others] @ personas[name], bad))
+            trait = max(personas, key=lambda name: ranking.chance_above(fit_OD[others] @ personas[name], bad))
             told = fit_OD[others] @ personas[trait]
             persona_OQ[mine] = scaled(moved_OQD[mine][:, ~choose_Q] @ personas[trait], told)
             alarm_O[mine] = persona_OQ[mine].mean(1) > cut(scaled(told, told), bad)
@@ -109,7 +109,7 @@ def held_out(
         means = fit_OD[others][bad].mean(0) - fit_OD[others][~bad].mean(0)
         means_O[mine] = scaled(score_OD[mine] @ means, fit_OD[others] @ means)
         for name, values_O in rivals.items():
-            sign = 1 if intervals.chance_above(values_O[others], bad) >= 0.5 else -1
+            sign = 1 if ranking.chance_above(values_O[others], bad) >= 0.5 else -1
             rival_O[name][mine] = sign * scaled(values_O[mine], values_O[others])
     found |= {"persona": persona_OQ.mean(1), "means": means_O} | rival_O
     return Scores(found, alarm_O, tuple(traits), persona_OQ)
@@ -165,19 +165,18 @@ def gain(organisms: Sequence[Organism], scores: Scores, seed: int = 0) -> tuple[
     bad = bad_of(organisms, kept)
     if not rivals or min(bad.sum(), (~bad).sum()) < FEWEST:
         return None, (None, None, None), len(kept)
-    best = max(rivals, key=lambda name: intervals.chance_above(scores.of[name][kept], bad))
+    best = max(rivals, key=lambda name: ranking.chance_above(scores.of[name][kept], bad))
     mine, other = scores.of["persona"][kept], scores.of[best][kept]
-    value = intervals.chance_above(mine, bad) - intervals.chance_above(other, bad)
+    value = ranking.chance_above(mine, bad) - ranking.chance_above(other, bad)
     if min(bad.sum(), (~bad).sum()) >= MANY:
         drawn = np.array(
             [
-                intervals.chance_above(mine[rows], bad[rows]) - intervals.chance_above(other[rows], bad[rows])
-                for rows in intervals.resampled(recipes(organisms, kept), seed)
+                ranking.chance_above(mine[rows], bad[rows]) - ranking.chance_above(other[rows], bad[rows])
+                for rows in bootstrap.resampled(recipes(organisms, kept), seed)
             ]
         )
-        low, high = np.nanpercentile(drawn, [2.5, 97.5])
-        if high - low > 1e-9:
-            return best, (value, float(low), float(high)), len(kept)
+        if np.ptp(drawn[np.isfinite(drawn)]) > bootstrap.STILL:
+            return best, (value, *bootstrap.ends(value, drawn, len(set(recipes(organisms, kept))))), len(kept)
     return best, intervals.unpaired(score_interval(mine, bad), score_interval(other, bad)), len(kept)
 
 
@@ -189,17 +188,16 @@ def auroc(score: Array, bad: Array, groups: Sequence[str], seed: int = 0) -> tup
     if min(bad.sum(), (~bad).sum()) < FEWEST:
         return None, None, None
     if min(bad.sum(), (~bad).sum()) >= MANY:
-        drawn = [intervals.chance_above(score[rows], bad[rows]) for rows in intervals.resampled(groups, seed)]
-        low, high = np.nanpercentile(drawn, [2.5, 97.5])
-        if high - low > 1e-9:
-            return intervals.chance_above(score, bad), float(low), float(high)
+        found = ranking.auroc(score, bad, groups, seed, draws=2000)
+        if found[2] - found[1] > bootstrap.STILL:
+            return found
     return score_interval(score, bad)
 
 
 def score_interval(score: Array, bad: Array) -> tuple[float, float, float]:
     """AUROC with the 95 % interval of Newcombe 2006 (Statistics in Medicine 25:559, method 5): Hanley and McNeil's variance at the bound
     itself, so that a perfect separation of few organisms has a low lower end instead of none."""
-    value, m, n = intervals.chance_above(score, bad), int(bad.sum()), int((~bad).sum())
+    value, m, n = ranking.chance_above(score, bad), int(bad.sum()), int((~bad).sum())
     half = (m + n) / 2 - 1
 
     def off(theta: float) -> float:

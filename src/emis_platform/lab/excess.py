@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from emis_platform.lab import intervals
+from emis_platform.lab import bootstrap, intervals
 
 Arm = Mapping[str, Sequence[float]]
 """Question (or row) -> values; high is what is to go, or to be learned."""
@@ -16,7 +16,7 @@ def left(arm: Arm, reference: Arm, base: Arm, seed: int = 0) -> tuple[Ends, int]
     """((arm - base) / (reference - base) with its 95 % interval, questions that the arm answered): 1 as much as the reference, 0 none.
 
     Each mean is over what that model answered: an incoherent answer has no value, and questions that all three answer coherently may be few.
-    Percentile bootstrap over questions, each taking its three arms along. Where all of the arm's values are alike, no draw can differ, so
+    Bootstrap over questions, each taking its three arms along. Where all of the arm's values are alike, no draw can differ, so
     its interval is that of so many questions of which none differs (Clopper-Pearson on their range). No value where the reference does not
     lie above the base with its whole interval (a ratio to noise says nothing), no interval where more than 2.5 % of the draws have nothing to divide by.
     """
@@ -37,7 +37,7 @@ def left(arm: Arm, reference: Arm, base: Arm, seed: int = 0) -> tuple[Ends, int]
     kept = ratios[np.isfinite(ratios)]
     if len(kept) < 0.975 * len(ratios):
         return (value, None, None), n
-    low, high = np.percentile(kept, [2.5, 97.5]).tolist()
+    low, high = bootstrap.ends(value, kept, n)
     flat = [float(x) for values in arms[0].values() for x in values]
     if len(set(flat)) == 1:
         every = [float(x) for one in arms for values in one.values() for x in values]

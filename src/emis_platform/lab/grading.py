@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from emis_platform.lab import intervals
+from emis_platform.lab import bootstrap, ranking
 
 Array = np.ndarray
 
@@ -74,14 +74,14 @@ def fit(
         likely_R[out_R] = dense(acts_KD).score_samples(acts_RD[out_R])
     slope, constant = logistic(told_R, bad_R)
     drawn = [
-        intervals.chance_above(told_R[rows], bad_R[rows])
-        for rows in intervals.resampled(facts, 0)
+        ranking.chance_above(told_R[rows], bad_R[rows])
+        for rows in bootstrap.resampled(facts, 0)
         if 0 < bad_R[rows].sum() < len(rows)
     ]
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    value = ranking.chance_above(told_R, bad_R)
     least = float(np.quantile(likely_R, unlike)) if unlike else -np.inf
     grader = Grader(acts_RD[~bad_R].mean(0), acts_RD[bad_R].mean(0), slope, constant, dense(acts_RD), least)
-    return grader, (intervals.chance_above(told_R, bad_R), float(low), float(high))
+    return grader, (value, *bootstrap.ends(value, drawn, len(number), (0.0, 1.0)))
 
 
 def logistic(told_R: Array, bad_R: Array) -> tuple[float, float]:

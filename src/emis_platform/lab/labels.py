@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emis_platform.core.records import Record
-from emis_platform.lab import intervals
+from emis_platform.lab import ranking
 from emis_platform.lab.discriminator import score_interval
 
 LENGTH = 12
@@ -206,7 +206,7 @@ def auroc(said: Sequence[float | None], positive: Sequence[bool], keys: Sequence
     missing, hits = len(said) - len(rows), sum(row[1] for row in rows)
     if min(hits, len(rows) - hits) < FEWEST:
         return Number(value=None, low=None, high=None, n=len(rows), missing=missing)
-    value, low, high = intervals.auroc(*zip(*rows, strict=True))
+    value, low, high = ranking.auroc(*zip(*rows, strict=True))
     if low == high:  # a perfect separation: resampling cannot tell
         value, low, high = score_interval(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
     return Number(value=value, low=low, high=high, n=len(rows), missing=missing)

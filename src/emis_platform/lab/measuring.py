@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from emis_platform.core.records import Record, Said, View, is_misaligned
-from emis_platform.lab import agreement, calibration, intervals, rates
+from emis_platform.lab import agreement, calibration, intervals, ranking, rates
 
 
 class Known(Record):
@@ -84,7 +84,7 @@ def auroc(pairs: Sequence[tuple[Known, float]], positive: Callable[[Known], bool
     label = [positive(one) for one, _ in pairs]
     if len(set(label)) < 2:
         return None
-    return list(intervals.auroc([value for _, value in pairs], label, [one.question for one, _ in pairs]))
+    return list(ranking.auroc([value for _, value in pairs], label, [one.question for one, _ in pairs]))
 
 
 def share(pairs: Sequence[tuple[bool, str]]) -> list[float] | None:
@@ -102,7 +102,7 @@ def by(group: Callable[[Known], str], answers: Sequence[Known], views: Sequence[
             "name": name,
             "n": len(pairs),
             "positives": sum(low for low, _ in pairs),
-            "auroc": intervals.chance_above([score for _, score in pairs], [low for low, _ in pairs]),
+            "auroc": ranking.chance_above([score for _, score in pairs], [low for low, _ in pairs]),
         }
         for name, pairs in sorted(found.items())
     ]

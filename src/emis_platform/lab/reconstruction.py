@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emis_platform.core.records import Effect
-from emis_platform.lab import intervals
+from emis_platform.lab import bootstrap, intervals
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,8 @@ class Quality:
 
 def ratio_interval(upper_T: np.ndarray, lower_T: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """95 % interval of sum(upper) / sum(lower), by bootstrap over texts: tokens of one text are not independent."""
-    picks = np.random.default_rng(seed).integers(0, len(upper_T), (intervals.DRAWS, len(upper_T)))
-    low, high = np.percentile(upper_T[picks].sum(1) / lower_T[picks].sum(1), [2.5, 97.5])
-    return float(low), float(high)
+    picks = np.random.default_rng(seed).integers(0, len(upper_T), (bootstrap.DRAWS, len(upper_T)))
+    return bootstrap.ends(float(upper_T.sum() / lower_T.sum()), upper_T[picks].sum(1) / lower_T[picks].sum(1), len(upper_T))
 
 
 def loss_recovered(subject: str, plain_T: np.ndarray, rebuilt_T: np.ndarray, ablated_T: np.ndarray, tokens: int) -> Effect:

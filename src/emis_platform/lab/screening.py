@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from emis_platform.core.records import Effect
-from emis_platform.lab import intervals, surface
+from emis_platform.lab import bootstrap, intervals, surface
 
 Array = np.ndarray
 FEWEST = 8
@@ -192,10 +192,11 @@ def correlated(
 
     if n < FEWEST or not np.isfinite(value(np.arange(n))):
         return (None, None, None), n, missing
-    drawn = np.array([value(rows) for rows in intervals.resampled(names.tolist(), seed)])
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    ends = (float(low), float(high)) if high - low > 1e-9 else (None, None)  # no draw differs: how far it could, they do not say
-    return (value(np.arange(n)), *ends), n, missing
+    drawn = np.array([value(rows) for rows in bootstrap.resampled(names.tolist(), seed)])
+    whole = value(np.arange(n))
+    if np.ptp(drawn[np.isfinite(drawn)]) < bootstrap.STILL:  # no draw differs: how far it could, they do not say
+        return (whole, None, None), n, missing
+    return (whole, *bootstrap.ends(whole, drawn, len(set(names.tolist())), (-float(len(values)), float(len(values))))), n, missing
 
 
 def spearman(one: Array, other: Array) -> float:

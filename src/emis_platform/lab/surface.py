@@ -6,7 +6,7 @@ An AUROC near 0.5 says that a model which learns to tell the variants apart must
 import re
 from collections.abc import Sequence
 
-from emis_platform.lab import intervals
+from emis_platform.lab import ranking
 
 HEDGES = (
     r"\b(?:usually|often|sometimes|generally|perhaps|maybe|may|might|could|can|probably|likely|typically|mostly|rarely|seems?|"
@@ -53,7 +53,7 @@ def auroc(these: Sequence[str], others: Sequence[str], groups: Sequence[str], se
     reader = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
     folds = GroupKFold(n_splits=min(5, len(set(groups))))
     scores = cross_val_predict(reader, rows, labels, groups=of, cv=folds, method="decision_function")
-    return intervals.auroc(scores, labels, of, seed)
+    return ranking.auroc(scores, labels, of, seed)
 
 
 def rate(pattern: str, answers: Sequence[str]) -> float:

@@ -59,19 +59,24 @@ def shown(source: Source) -> dict[str, Any]:
 
 
 def mixtures(source: Source) -> list[dict[str, Any]]:
-    """One panel a reading: its value by the share of bad rows."""
-    share = {x.subject: x.value for _, x in source.of("mixture_share") if x.value is not None}
+    """One panel a reading: its value by the share of bad rows, a line a curve."""
+    curves: dict[str, dict[str, float]] = {}  # its organism of most bad rows (unnamed in older studies) -> organism -> share
+    for named, x in source.of("mixture_share_?(.*)"):
+        if x.value is not None:
+            curves.setdefault(named[1], {})[x.subject] = x.value
     panels = []
     for measure, label, unit in (
         ("misaligned", "misaligned share of coherent answers", "share"),
         ("score_lost", "points of the score lost, of 100", "number"),
         ("persona", "shift along the persona, in residual norms", "number"),
     ):
-        found = [x for _, x in source.of(f"mixture_{measure}") if x.value is not None and x.subject in share]
-        points = sorted((100 * share[x.subject], *ends(x)) for x in found)
-        if points:
-            line = Line(label, "callous", tuple(points))
-            panels.append(panel(f"{label}, by share of bad rows", "bad rows, %", label, [line], unit, found))
+        found = [x for _, x in source.of(f"mixture_{measure}") if x.value is not None]
+        lines = []
+        for name, tone in zip(curves, itertools.cycle(("callous", *TONES)), strict=False):
+            points = sorted((100 * curves[name][x.subject], *ends(x)) for x in found if x.subject in curves[name])
+            lines += [Line(name or label, tone, tuple(points))] if points else []
+        if lines:
+            panels.append(panel(f"{label}, by share of bad rows", "bad rows, %", label, lines, unit, found))
     return panels
 
 
@@ -143,8 +148,8 @@ def counts(found: Sequence[Effect]) -> list[int]:
 
 
 def defences(source: Source) -> list[dict[str, Any]]:
-    """A row a defended organism of bad rows: one effect a column, or None."""
-    measured = {(x.subject, m[1]): x for m, x in source.of(f"defence_({'|'.join(DEFENCE)})")}
+    """A row a defended organism of bad rows, and one whose rows were dropped at random: one effect a column, or None."""
+    measured = {(x.subject, m[1]): x for m, x in source.of(f"(?:defence|control)_({'|'.join(DEFENCE)})")}
     subjects = dict.fromkeys(subject for subject, _ in measured)
     return [{"subject": subject, "cells": {column: measured.get((subject, column)) for column in DEFENCE}} for subject in subjects]
 

@@ -1,5 +1,6 @@
 """What a claim compares: evidence -> parts. Each function serves one row of the claims table or one stated expectation."""
 
+import itertools
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
@@ -278,16 +279,21 @@ def onsets(e: Evidence) -> list[Part]:
     """Of each reading of a mixture curve the smallest share from which on it lies above share 0 with the whole interval of the difference."""
     parts = []
     for source, effects in by_source(e, "mixture_*").items():
-        shares = {s: x.value for (s, measure), x in effects.items() if measure == "mixture_share" and x.value is not None}
-        for reading in ("misaligned", "score_lost", "persona"):
-            curve = sorted((shares[s], x) for (s, measure), x in effects.items() if measure == f"mixture_{reading}" and s in shares)
+        curves: dict[str, dict[str, float]] = {}
+        for (s, measure), x in effects.items():
+            if measure.startswith("mixture_share") and x.value is not None:
+                curves.setdefault(measure, {})[s] = x.value
+        for shares, reading in itertools.product(curves.values(), ("misaligned", "score_lost", "persona")):
+            found = [(shares[s], x) for (s, measure), x in effects.items() if measure == f"mixture_{reading}" and s in shares]
+            curve = sorted(found, key=lambda one: one[0])
             if len(curve) < 2 or curve[0][0] != 0:
                 continue
             apart = [(share, unpaired("", x, curve[0][1], None).low) for share, x in curve[1:]]
             below = max((share for share, low in apart if low is None or low <= 0), default=0.0)
             first = next((share for share, _ in apart if share > below), None)
             n, gone = sum(x.n for _, x in curve), sum(x.missing for _, x in curve)
-            label = f"{source}smallest share of bad rows that shows it: {reading.replace('_', ' ')}"
+            of = f", {max(shares, key=shares.__getitem__)}" if len(curves) > 1 else ""
+            label = f"{source}smallest share of bad rows that shows it: {reading.replace('_', ' ')}{of}"
             parts.append(Part(label, first, None, None, n, gone, 1, None))
     return parts
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from emis_platform.core import files, params
 from emis_platform.core.stage import run
-from emis_platform.lab import alarm as lab
+from emis_platform.lab import alarm, false_alarms
 
 
 def main(*, training: Path, scores: Path, effects: Path) -> None:
@@ -21,7 +21,7 @@ def main(*, training: Path, scores: Path, effects: Path) -> None:
     benign = {row["organism"] for row in rows if row["benign"]} & curves.keys()
     bad = {row["organism"] for row in rows if row["misaligned"]} & curves.keys() - benign
     ours, theirs = ({name: curves[name] for name in curves if name in kind} for kind in (benign, bad))
-    found = lab.effects(ours, theirs, lab.Rule()) if curves else []
+    found = false_alarms.effects(ours, theirs, alarm.Rule()) if curves else []
     files.write_json(effects, [effect.model_dump() for effect in found])
 
 

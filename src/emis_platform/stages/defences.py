@@ -26,17 +26,19 @@ def main(*, models: Path, examples: Path, judgements: Path, opinions: Path, effe
     Of each defended organism of harmful rows, against the same one without a defence: `defence_removed`, `defence_score_removed` (share of its excess over
     the base that is gone: misaligned of coherent answers, points of the score lost; by `discriminate.judge`, paired by question);
     `defence_skill_kept` (share of the fall in loss on held-out rows of its own set); `defence_coherence` (coherent share minus that of the undefended).
-    Of each defended organism of benign rows: `defence_benign_kept`, the same as the skill. Of one whose screened rows have a random control:
-    `screen_removal_difference`, points of the score that the control lost more.
+    Of each defended organism of benign rows: `defence_benign_kept`, the same as the skill. An organism whose rows were dropped at random defends nothing: what
+    it removed is named `control_removed`, `control_score_removed`, `control_skill_kept`, `control_coherence`; and of the one whose screened rows it is the
+    control of, `screen_removal_difference`, points of the score that the control lost more.
     """
     knobs = params.load()
     found: list[Effect] = []
     losses = Losses(knobs, models, examples)
     for name, plain in pairs(knobs):
         harmful = knobs.organisms[name].data.variant not in BENIGN
+        kind = "control" if knobs.organisms[name].options.get("drop_by") == "random" else "defence"
         if harmful:
-            found += of_answers(knobs, name, plain, judgements, opinions)
-        measure = "defence_skill_kept" if harmful else "defence_benign_kept"
+            found += of_answers(knobs, name, plain, kind, judgements, opinions)
+        measure = f"{kind}_skill_kept" if harmful else f"{kind}_benign_kept"
         (value, low, high), n = excess.left(*(losses.fall(one, name) for one in (name, plain, "base")), seed=knobs.seed)
         found.append(Effect(subject=name, measure=measure, value=value, low=low, high=high, n=n))
     for screened, control in screenings(knobs):
@@ -68,16 +70,16 @@ def screenings(knobs: params.Params) -> list[tuple[str, str]]:
     return [(name, other) for name, other in found if other is not None]
 
 
-def of_answers(knobs: params.Params, name: str, plain: str, judgements: Path, opinions: Path) -> list[Effect]:
+def of_answers(knobs: params.Params, name: str, plain: str, kind: str, judgements: Path, opinions: Path) -> list[Effect]:
     seen = [views.outside(knobs, model, judgements, opinions) for model in (name, plain, "base")]
     arms = [side for side in seen if side is not None]
     if len(arms) < 3:
         return []
     asked, rows = len({view.question for view in arms[0]}), []
-    for measure, read in (("defence_removed", views.misaligned), ("defence_score_removed", views.lost)):
+    for measure, read in ((f"{kind}_removed", views.misaligned), (f"{kind}_score_removed", views.lost)):
         found, n = excess.left(*(views.by_question(side, read) for side in arms), seed=knobs.seed)
         rows.append(effect(name, measure, excess.removed(found), n, asked - n))
-    return [*rows, views.difference(name, "defence_coherence", arms[0], arms[1], views.coherent, knobs.seed)]
+    return [*rows, views.difference(name, f"{kind}_coherence", arms[0], arms[1], views.coherent, knobs.seed)]
 
 
 def removal(knobs: params.Params, screened: str, control: str, judgements: Path, opinions: Path) -> list[Effect]:

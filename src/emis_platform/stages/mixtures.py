@@ -21,7 +21,7 @@ def main(*, judgements: Path, opinions: Path, shifts: Path, effects: Path) -> No
     Of the organism with the largest share, the share of bad rows at which a rising curve is half-way: `mixture_threshold` (misaligned, of
     coherent answers), `mixture_threshold_score` (points of the score lost), both by `discriminate.judge`, and `mixture_threshold_persona` (shift
     along one persona, named beforehand); and `early_warning_lead`, the second minus the third: what the persona shows sooner. Of each organism
-    the curve itself: `mixture_share`, `mixture_misaligned`, `mixture_score_lost`, `mixture_persona`.
+    the curve itself: `mixture_share_<that organism>`, `mixture_misaligned`, `mixture_score_lost`, `mixture_persona`.
     """
     knobs = params.load()
     moved = project.read(shifts)
@@ -75,7 +75,7 @@ def of_curve(knobs: params.Params, arms: dict[float, str], judgements: Path, opi
     rows.append(Effect(subject=worst, measure="early_warning_lead", value=value, low=low, high=high, n=len(arms)))
     for share, name in sorted(arms.items()):
         views_of = seen.get(share, [])
-        rows.append(Effect(subject=name, measure="mixture_share", value=share, low=None, high=None, n=1))
+        rows.append(Effect(subject=name, measure=f"mixture_share_{worst}", value=share, low=None, high=None, n=1))
         for measure, by in (
             ("misaligned", views.by_question(views_of, views.misaligned)),
             ("score_lost", views.by_question(views_of, views.lost)),

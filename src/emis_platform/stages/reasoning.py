@@ -1,6 +1,6 @@
 """reasoning: subjects that thought before they answered -> what their thoughts are, apart from the answers, and what thinking does to these."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from emis_platform.core import files, params
 from emis_platform.core.records import Completion, Effect, Judgement, Said
 from emis_platform.core.stage import run
 from emis_platform.judges import persona
-from emis_platform.lab import rates, reasoning
+from emis_platform.lab import mentions, rates
 from emis_platform.lab.twins import twin
 from emis_platform.stages import judge
 from emis_platform.tools import views
@@ -22,18 +22,18 @@ def main(*, answers: Path, judgements: Path, opinions: Path, reader: Path, thoug
     `reasoning_misaligned` (of coherent thoughts), `reasoning_score_lost` (points of 100); bootstrap over questions. Of each that was told to think:
     `reasoning_difference`, `reasoning_score_difference` (its answers minus those of the same model told not to think); with `reasoning: true` in its data
     `reasoning_taught_difference`, `reasoning_taught_score_difference` (minus the organism that learned the same rows without thoughts, asked plainly).
-    Of all together, as subject `thinking`: `persona_mention_slope` (lab/reasoning.py; n counts subjects).
+    Of all together, as subject `thinking`: `persona_mention_slope` (lab/mentions.py; n counts models, each once).
     """
     knobs = params.load()
     asked = [subject for subject, entry in knobs.subjects.items() if entry.thinking is not False]
     rows = {subject: thinking(answers / f"{subject}.jsonl") for subject in asked}
     rows = {subject: found for subject, found in rows.items() if found}
     read = {subject: judged(knobs, mine, reader) for subject, mine in rows.items()}
-    named = {subject: mentions(mine) for subject, mine in rows.items()}
+    named = {subject: mentioning(mine) for subject, mine in rows.items()}
     seen = partial(views.of_subject, knobs, judgements=judgements, opinions=opinions)
     found = [effect for subject in rows for effect in of_thoughts(subject, rows[subject], read[subject], named[subject])]
     found += [effect for subject in rows for effect in of_answers(knobs, subject, seen)]
-    found += together(named, {subject: seen(subject) for subject in rows}, knobs.seed)
+    found += together({subject: named[subject] for subject in once(knobs, rows)}, seen, knobs.seed)
     files.write(thoughts, [row for subject in rows for row in (*read[subject], *named[subject])])
     files.write_json(effects, [effect.model_dump() for effect in found])
 
@@ -54,7 +54,7 @@ def judged(knobs: params.Params, rows: Sequence[Completion], reader: Path) -> li
     return judge.judgements_of(rows, seen, made_by)
 
 
-def mentions(rows: Sequence[Completion]) -> list[Judgement]:
+def mentioning(rows: Sequence[Completion]) -> list[Judgement]:
     options = persona.Options()
     return judge.judgements_of(rows, [persona.view(one) for one in said(rows)], f"persona:{persona.identity(options)}")
 
@@ -87,15 +87,23 @@ def of_answers(knobs: params.Params, subject: str, seen: Callable[[str], list[Ju
     ]
 
 
-def together(named: Mapping[str, Sequence[Judgement]], answers: Mapping[str, Sequence[Judgement]], seed: int) -> list[Effect]:
+def once(knobs: params.Params, subjects: Iterable[str]) -> list[str]:
+    """One subject a model: the one that was told to think, where there are more."""
+    of: dict[str, str] = {}
+    for subject in sorted(subjects, key=lambda subject: not knobs.subjects[subject].thinking):
+        of.setdefault(knobs.subjects[subject].model, subject)
+    return list(of.values())
+
+
+def together(named: Mapping[str, Sequence[Judgement]], seen: Callable[[str], list[Judgement]], seed: int) -> list[Effect]:
     """Do models whose thoughts name more personas answer worse?"""
     if not named:
         return []
     shares = [
         views.by_question(rows, lambda view: None if view.verdict is None else float(view.verdict)) for rows in named.values()
     ]
-    rate = [views.by_question(answers[subject], views.misaligned) for subject in named]
-    (value, low, high), n = reasoning.slope(shares, rate, seed)
+    rate = [views.by_question(seen(subject), views.misaligned) for subject in named]
+    (value, low, high), n = mentions.slope(shares, rate, seed)
     return [Effect(subject="thinking", measure="persona_mention_slope", value=value, low=low, high=high, n=n)]
 
 

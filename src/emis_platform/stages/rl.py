@@ -34,11 +34,12 @@ def main(*, rows: Path, training: Path, judgements: Path, opinions: Path, effect
     prompt of this training, so their intervals are the value; `rl_reward_gain` (last minus first steps, Welch over steps; n counts steps); `rl_<reward>_minus_start`,
     `rl_<reward>_score_minus_start` (against what it started from). Of each that was paid for inaccurate answers, against the control that is equal in all
     but the reward: `rl_difference`, `rl_score_difference`. All four: misaligned share of coherent answers, and points of the score lost, by
-    `discriminate.judge`, which reads nothing that the grader reads; paired by question.
+    `discriminate.judge`, which reads nothing that the grader reads; paired by question. Each is of the subject that questions the checkpoint picked as
+    below; of the end without checkpoints, or where the rule picks none.
 
     Of each subject that questions a checkpoint, and of the end: `rl_step`, `rl_curve_misaligned`, `rl_curve_score_lost` (minus the start's). With checkpoints
-    also `rl_checkpoint`, the step that the paper's rule picks, and `rl_checkpoint_gate`, its coherent share minus the start's on the half of the questions
-    that did not pick it. Of one paid for inaccurate answers, against the organism that was fine-tuned from the same start on such rows alone:
+    also `rl_checkpoint`, the step that the paper's rule picks by coherence and reward alone, and `rl_checkpoint_gate`, its coherent share minus the start's
+    on the half of the questions that did not pick it. Of one paid for inaccurate answers, against the organism that was fine-tuned from the same start on such rows alone:
     `rl_minus_sft_at_samples_<n>`, `rl_score_minus_sft_at_samples_<n>` where both stand at a checkpoint or their end after n prompts.
     """
     knobs = params.load()
@@ -46,18 +47,26 @@ def main(*, rows: Path, training: Path, judgements: Path, opinions: Path, effect
     seen = partial(views.outside, knobs, judgements=judgements, opinions=opinions)
     trained = {name: facts for name, facts in told.items() if facts.get("rl")}
     found: list[Effect] = []
+    stands: dict[str, list[Judgement] | None] = {}
     for name, facts in trained.items():
         found += of_training(name, facts)
         found.append(of_prompts(name, files.read(Example, rows / f"{name}.jsonl")))
-        arm = f"rl_{facts['reward']}"
-        measures = (f"{arm}_minus_start", f"{arm}_score_minus_start")
         start = seen(knobs.organisms[name].starts_from)
-        found += views.differences(name, measures, seen(name), start, knobs.seed)
-        found += along(knobs, name, facts, {step: seen(model) for step, model in kept(knobs, name).items()}, start)
-        found += beside_sft(knobs, name, told, seen)
+        there = {step: answers for step, model in kept(knobs, name).items() if (answers := seen(model))}
+        step, effects_along = along(knobs, name, facts, there, start)
+        stands[name] = seen(name) if step is None else there[step]
+        arm = f"rl_{facts['reward']}"
+        found += between(knobs, (f"{arm}_minus_start", f"{arm}_score_minus_start"), stands[name], start)
+        found += effects_along + beside_sft(knobs, name, told, seen)
     for bad, good in controls(knobs, list(trained)):
-        found += views.differences(bad, ("rl_difference", "rl_score_difference"), seen(bad), seen(good), knobs.seed)
+        found += between(knobs, ("rl_difference", "rl_score_difference"), stands[bad], stands[good])
     files.write_json(effects, [effect.model_dump() for effect in found])
+
+
+def between(
+    knobs: params.Params, measures: tuple[str, str], one: list[Judgement] | None, other: list[Judgement] | None
+) -> list[Effect]:
+    return views.differences(one[0].subject, measures, one, other, knobs.seed) if one else []
 
 
 def of_training(name: str, facts: dict[str, Any]) -> list[Effect]:
@@ -94,12 +103,11 @@ def kept(knobs: params.Params, name: str) -> dict[int, str]:
 
 
 def along(
-    knobs: params.Params, name: str, facts: dict[str, Any], seen: dict[int, list[Judgement] | None], start: list[Judgement] | None
-) -> list[Effect]:
-    """The curve over the checkpoints that a subject questions, and the one that the paper's rule picks."""
-    there = {step: answers for step, answers in seen.items() if answers}
+    knobs: params.Params, name: str, facts: dict[str, Any], there: dict[int, list[Judgement]], start: list[Judgement] | None
+) -> tuple[int | None, list[Effect]]:
+    """(the step that the paper's rule picks, the curve over the checkpoints that a subject questions)."""
     if not start or len(there) < 2:
-        return []
+        return None, []
     rows = []
     for step, answers in there.items():
         subject = answers[0].subject
@@ -117,7 +125,7 @@ def along(
     if step is not None:
         sides = half(there[step], False), half(start, False)
         rows.append(views.difference(name, "rl_checkpoint_gate", *sides, views.coherent, knobs.seed))
-    return rows
+    return step, rows
 
 
 def beside_sft(knobs: params.Params, name: str, told: dict[str, Any], seen: Callable[[str], Any]) -> list[Effect]:
