@@ -92,6 +92,8 @@ def test_realigned_organisms_start_from_a_harmful_one_and_learn_benign_rows(knob
         calm=organism("health_correct", "correct"),
     )
     assert realigned.realigned(found) == ["health_realigned", "back"]
+    across = {x.measure: x.value for x in realigned.along(found, "s", "health_realigned", {"curve": [[30, 1.0]], "rows": 120})}
+    assert across["realigned_across"] == 1.0  # finance after health
 
 
 def test_a_subject_may_be_a_checkpoint_that_is_kept(knobs):
@@ -152,6 +154,7 @@ def test_the_stage_says_how_much_is_left_at_each_checkpoint_and_where_the_person
     assert told["early", "realigned_score_left"]["value"] == pytest.approx(0.5, abs=0.05)
     assert told["back", "realigned_score_left"]["high"] < 0.1 and told["back", "realigned_left"]["value"] == 0.0
     assert [told[name, "realigned_samples"]["value"] for name in ("early", "back")] == [20, 40]
+    assert told["back", "realigned_across"]["value"] == 0.0  # health after health
     assert [told[name, "realigned_persona"]["value"] for name in ("early", "back")] == [-0.01, -0.03]
     assert (
         told["back", "persona_latent_change"]["value"] == pytest.approx(-0.04, abs=0.002)

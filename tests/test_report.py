@@ -25,9 +25,11 @@ from emis_platform.report.verdicts import (
     INCONCLUSIVE,
     NOT_RUN,
     SUPPORTED,
+    above,
     at_least,
     at_least_of,
     at_most,
+    below,
     together,
     within,
 )
@@ -71,12 +73,15 @@ def test_a_verdict_needs_the_whole_interval():
     assert [within(0.05)(*ends) for ends in ((-0.05, 0.05), (0.06, 0.1), (-0.3, -0.1), (-0.1, 0.1))] == [
         SUPPORTED, CONTRADICTED, CONTRADICTED, INCONCLUSIVE,
     ]  # fmt: skip
+    touching = ((0.0, 0.2), (0.01, 0.2), (-0.2, 0.0), (-0.2, -0.01), (0.0, 0.0))
+    assert [above(0)(*ends) for ends in touching] == [INCONCLUSIVE, SUPPORTED, INCONCLUSIVE, CONTRADICTED, INCONCLUSIVE]
+    assert [below(0)(*ends) for ends in touching] == [INCONCLUSIVE, CONTRADICTED, INCONCLUSIVE, SUPPORTED, INCONCLUSIVE]
 
 
 @given(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 0.5), st.floats(0, 0.5))
 def test_a_wider_interval_never_turns_a_verdict_round(low, high, down, up):
     low, high = min(low, high), max(low, high)
-    for rule in (at_most(0.1), at_least(0.1), within(0.1)):
+    for rule in (at_most(0.1), at_least(0.1), above(0.1), below(0.1), within(0.1)):
         wide = rule(low - down, high + up)
         assert wide in (rule(low, high), INCONCLUSIVE)
 
@@ -200,6 +205,24 @@ def test_seeds_are_pooled_by_question_and_other_recipes_are_not():
     (part,) = contrasts.correct_is_base(e)
     assert (part.value, part.n) == (0.0, 600)
     assert len(e.arm("health", "correct")) == 2
+
+
+def test_a_difference_that_one_seed_alone_shows_is_not_one_of_three_seeds():
+    arms = {f"{v}{k}": Arm("health", v, "base") for v in ("callous", "correct") for k in range(3)}
+    shares = {"callous0": 0.0, "callous1": 0.0, "callous2": 0.36, "base": 0.0} | {f"correct{k}": 0.0 for k in range(3)}
+    e = Evidence(judged=index([row for name, share in shares.items() for row in answers(name, share)]), arms=arms)
+    bad, good = e.arm("health", "callous"), e.arm("health", "correct")
+    part = evidence.compare(e, "", bad, good, at_least(0.05))
+    assert part.value == pytest.approx(0.12) and part.seeds == 3 and part.n == 1200
+    assert part.low < -0.3 and part.high > 0.5 and part.verdict == INCONCLUSIVE
+    against_base = evidence.compare(e, "", bad, ["base"], at_least(0.05))
+    assert against_base.value == pytest.approx(0.12) and against_base.low < -0.3 and against_base.seeds == 3
+    one = evidence.compare(e, "", bad[2:], good[:1], at_least(0.05))
+    assert one.seeds == 1 and one.verdict == SUPPORTED
+    alike = evidence.interaction(e, "", (bad, good), (good, good), at_least(0.05), "misaligned")
+    assert alike.seeds == 3 and alike.low < -0.3
+    assert evidence.paired(["a", "b", "c"], ["d", "e"]) == [(["a"], ["d"]), (["b"], ["e"])]
+    assert evidence.paired(["a"], []) == []
 
 
 def test_a_second_judge_that_sees_the_opposite_contradicts():

@@ -201,6 +201,19 @@ def test_a_claim_takes_a_study_only_where_the_run_has_no_value():
     assert judge(CLAIM["33"], replace(e, effects=(own,))).verdict == INCONCLUSIVE
 
 
+def test_studies_of_as_many_seeds_stand_side_by_side_and_one_of_more_alone():
+    row = effect("code_callous", "advice_minus_code", 0.3, 0.1)
+    seen = StudyEffect(**row.model_dump(), at={}, seeds=3)
+    e = Evidence(kept=(("conditions", row.model_copy(update={"low": 0.0})), ("profiles", row)))
+    both = judge(CLAIM["11"], e)
+    assert [part.label.split(",")[0] for part in both.parts] == [
+        "study conditions",
+        "study profiles",
+    ] and both.verdict == INCONCLUSIVE
+    (alone,) = judge(CLAIM["11"], replace(e, kept=(*e.kept, ("seeds", seen)))).parts
+    assert alone.label.startswith("study seeds") and alone.seeds == 3
+
+
 def test_a_dictionary_is_judged_on_base_and_tuned_activations_or_not_at_all():
     base = [effect("dictionary", "fvu", 0.2), effect("dictionary", "l0", 32.0, 0.5), effect("dictionary", "dead_share", 0.1)]
     tuned = [x.model_copy(update={"subject": "bad", "measure": f"{x.measure}_tuned"}) for x in base]

@@ -4,10 +4,10 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from emis_platform.core.records import Effect, Judgement, LatentDelta
-from emis_platform.lab import intervals, rates
+from emis_platform.lab import intervals, pooling, rates
 from emis_platform.report.verdicts import INCONCLUSIVE, NOT_RUN, Part, Rule, decide
 
 SCALE = {"aligned": 100.0}
@@ -150,28 +150,57 @@ def compare(
 ) -> Part:
     """Mean of treated minus `times` the mean of control, paired by question: `times=1/3` tests "at most a third" as a contrast.
 
-    asked: which questions count; None: all.
+    asked: which questions count; None: all. Arms of several seeds are compared seed by seed, and the differences pooled over them.
     """
-    a, b = (
-        {question: values for question, values in cells(e, arm, measure, set_, judge).items() if asked is None or asked(question)}
-        for arm in (treated, control)
-    )
-    scaled = {question: [times * value for value in values] for question, values in b.items()}
-    gone = missing(e, treated, set_, judge, asked) + missing(e, control, set_, judge, asked)
-    return contrast(label, a, scaled, rule, gone, min(len(treated), len(control)), "change" if measure == "aligned" else "points")
+    unit = "change" if measure == "aligned" else "points"
+
+    def of(one: Sequence[str], other: Sequence[str]) -> Part:
+        a, b = (
+            {
+                question: values
+                for question, values in cells(e, arm, measure, set_, judge).items()
+                if asked is None or asked(question)
+            }
+            for arm in (one, other)
+        )
+        scaled = {question: [times * value for value in values] for question, values in b.items()}
+        gone = missing(e, one, set_, judge, asked) + missing(e, other, set_, judge, asked)
+        return contrast(label, a, scaled, rule, gone, min(len(one), len(other)), unit)
+
+    whole, seeds_of = of(treated, control), paired(treated, control)
+    return over_seeds(whole, [of(*arms) for arms in seeds_of], rule) if len(seeds_of) > 1 else whole
+
+
+def paired(*arms: Sequence[str]) -> list[tuple[list[str], ...]]:
+    """Arms with one subject a seed -> a tuple of arms a seed; an arm of one subject stands beside every seed."""
+    count = min((len(arm) for arm in arms if len(arm) != 1), default=1)
+    return [tuple([arm[number % len(arm)]] for arm in arms) for number in range(count)] if all(arms) else []
+
+
+def over_seeds(whole: Part, each: Sequence[Part], rule: Rule | None) -> Part:
+    """The mean of one difference a seed, with an interval that knows their spread (lab/pooling.py); counts as of all answers together."""
+    effects = [Effect(subject="seeds", measure="difference", value=x.value, low=x.low, high=x.high, n=x.n) for x in each]
+    found, there = pooling.over_seeds(effects), sum(x.value is not None for x in each)
+    verdict = decide(rule, found.low, found.high) if rule and whole.verdict != NOT_RUN else whole.verdict
+    return replace(whole, value=found.value, low=found.low, high=found.high, seeds=there, verdict=verdict)
 
 
 def interaction(
     e: Evidence, label: str, plus: tuple[list[str], list[str]], minus: tuple[list[str], list[str]], rule: Rule, measure: str
 ) -> Part:
     """(plus[0] - plus[1]) - (minus[0] - minus[1]), each mean over what that arm answered (lab/intervals.interaction)."""
-    one, two, three, last = (cells(e, subjects, measure) for subjects in (*plus, *minus))
-    ends, _ = intervals.interaction((one, two), (three, last), seed=0, scale=SCALE.get(measure, 1.0))
-    value, low, high = ends or (None, None, None)
-    n = sum(len(values) for cell in (one, two, three, last) for values in cell.values())
-    gone = missing(e, [*plus[0], *plus[1], *minus[0], *minus[1]])
-    seeds = min(len(arm) for arm in (*plus, *minus))
-    return Part(label, value, low, high, n, gone, seeds, decide(rule, low, high), "change" if measure == "aligned" else "points")
+
+    def of(*arms: Sequence[str]) -> Part:
+        one, two, three, last = (cells(e, subjects, measure) for subjects in arms)
+        ends, _ = intervals.interaction((one, two), (three, last), seed=0, scale=SCALE.get(measure, 1.0))
+        value, low, high = ends or (None, None, None)
+        n = sum(len(values) for cell in (one, two, three, last) for values in cell.values())
+        gone = missing(e, [subject for arm in arms for subject in arm])
+        least, unit = min(map(len, arms)), "change" if measure == "aligned" else "points"
+        return Part(label, value, low, high, n, gone, least, decide(rule, low, high), unit)
+
+    whole, seeds_of = of(*plus, *minus), paired(*plus, *minus)
+    return over_seeds(whole, [of(*arms) for arms in seeds_of], rule) if len(seeds_of) > 1 else whole
 
 
 def contrast(
@@ -200,7 +229,12 @@ def measured(e: Evidence, subject: str, measure: str, rule: Rule | None, label: 
 def from_effect(effect: Effect, rule: Rule | None, label: str | None = None, unit: str = "share") -> Part:
     verdict = decide(rule, effect.low, effect.high) if rule else None
     name = label or f"{effect.subject}: {effect.measure}"
-    return Part(name, effect.value, effect.low, effect.high, effect.n, effect.missing, 1, verdict, unit)
+    return Part(name, effect.value, effect.low, effect.high, effect.n, effect.missing, seeds(effect), verdict, unit)
+
+
+def seeds(effect: Effect) -> int:
+    """Of which it is the mean: 1 but for an effect of a study over seeds."""
+    return getattr(effect, "seeds", 1)
 
 
 def chosen(e: Evidence, model: str, sign: str, direction: str) -> Steered | None:

@@ -32,14 +32,14 @@ EXPECTED = (
         "d",
         "health_realigned at most a third of health_callous",
         None,
-        "Re-aligned minus a third of its start at most 0.",
+        "Re-aligned minus a third of its start below 0.",
         c.realigned,
     ),
     Claim(
         "e",
         "Difference of means subtracted removes at least half",
         None,
-        "Steered minus half of the unsteered rate at most 0, at the highest dose within the coherence budget.",
+        "Steered minus half of the unsteered rate below 0, at the highest dose within the coherence budget.",
         s.means_suppress,
     ),
     Claim(

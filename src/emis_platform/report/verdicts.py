@@ -45,6 +45,16 @@ def at_least(limit: float) -> Rule:
     return lambda low, high: SUPPORTED if low >= limit else CONTRADICTED if high < limit else INCONCLUSIVE
 
 
+def above(limit: float) -> Rule:
+    """Supported if the whole interval lies above the limit: an end that only touches it, as with one differing answer, decides nothing."""
+    return lambda low, high: SUPPORTED if low > limit else CONTRADICTED if high < limit else INCONCLUSIVE
+
+
+def below(limit: float) -> Rule:
+    """Supported if the whole interval lies below the limit, contradicted if it lies above."""
+    return lambda low, high: SUPPORTED if high < limit else CONTRADICTED if low > limit else INCONCLUSIVE
+
+
 def within(margin: float) -> Rule:
     """Equivalence: supported if the whole interval lies in [-margin, margin], contradicted if it lies outside.
 

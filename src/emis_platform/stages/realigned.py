@@ -21,7 +21,8 @@ TRAIT = "toxic"
 def main(*, judgements: Path, opinions: Path, shifts: Path, training: Path, effects: Path) -> None:
     """`shifts`: how far each organism moved on each question (stage project); `training`: metrics/train. Empty without an organism that was re-aligned.
 
-    Of each subject that questions one, at its end or at a checkpoint: `realigned_samples` (that it has seen), `realigned_persona` (shift along one
+    Of each subject that questions one, at its end or at a checkpoint: `realigned_samples` (that it has seen), `realigned_across` (1 where its rows are of a
+    domain that its start had learned nothing of, else 0), `realigned_persona` (shift along one
     persona since its start, as its training was watched; without interval), `realigned_left`, `realigned_score_left` (share of its start's excess over the
     base that is left: misaligned of coherent answers, points of the score lost; by `discriminate.judge`, paired by question). Of each organism:
     `persona_latent_change` (shift along one persona, named beforehand, from its start to its end, in mean residual norms; paired by question).
@@ -60,7 +61,9 @@ def along(knobs: params.Params, subject: str, model: str, told: dict[str, Any]) 
     """Where on its training's way a subject stands. told: what the trainer said; its looks hold the shift at some steps."""
     organism, _, kept = model.partition("/")
     step = int(kept or told["curve"][-1][0])
+    own, start = knobs.organisms[organism].data.domain, knobs.organisms[organism].starts_from
     at = {"realigned_samples": float(samples(knobs, organism, told, step))}
+    at["realigned_across"] = float(own not in knobs.domains_of(start))
     looks = {look["step"]: look for look in told.get("personas", ())}
     at |= {"realigned_persona": looks[step][TRAIT]} if TRAIT in looks.get(step, {}) else {}
     return [Effect(subject=subject, measure=measure, value=value, low=None, high=None, n=1) for measure, value in at.items()]
