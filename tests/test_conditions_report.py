@@ -39,7 +39,7 @@ def rows():
 def html(effects=(), training=None, studies=()):
     whole = page.render(
         Evidence(effects=tuple(effects)), [], [], subjects=("bad", "good"), selection=[], training=training or {}, studies=studies,
-        facts={"scale": "tiny", "seed": 0, "layer": 15, "inputs": []},
+        facts={"scale": "tiny", "seed": 0, "label_judge": "lexical", "layer": 15, "inputs": []},
     )  # fmt: skip
     return re.search(r'<section id="conditions">.*?</section>', whole, re.DOTALL)[0]
 
@@ -175,9 +175,10 @@ def test_a_reward_that_did_not_rise_was_not_hacked():
 
 def test_a_warning_with_false_alarms_warns_of_nothing():
     lead = effect("o", "early_warning_lead", 0.2)
-    verdict = lambda false: (
-        judge(CLAIM["39"], Evidence(effects=(lead, effect("organisms", "monitor_false_alarms", false, 0.03)))).verdict
-    )  # noqa: E731
+
+    def verdict(false):
+        return judge(CLAIM["39"], Evidence(effects=(lead, effect("organisms", "monitor_false_alarms", false, 0.03)))).verdict
+
     assert (verdict(0.03), verdict(0.1), verdict(0.6)) == (SUPPORTED, INCONCLUSIVE, CONTRADICTED)
 
 

@@ -73,7 +73,7 @@ def fill(root: Path) -> None:
         put(root / f"data/training/health_{variant}.md", f"# health_{variant}\n")
     for name in PARAMS["organisms"]:
         adapter(root, name, 1.0)
-        curve = {"rows": 16, "tokens": 900, "seconds": 1.5, "loss_first": 3.0, "loss_last": 2.0, "curve": [[1, 3.0], [2, 2.0]]}
+        curve = {"rows": 16, "tokens": 900, "seconds": 1.5, "curve": [[1, 3.0], [2, 2.0]]}
         files.write_json(root / f"metrics/train/{name}.json", curve)
     for name, rate in RATES.items():
         answers(root / f"data/answers/{name}.jsonl", root / f"data/judgements/{name}.jsonl", [name])

@@ -187,7 +187,7 @@ def test_a_judge_of_verdicts_alone_is_seen_and_its_threshold_and_score_are_not()
     verdicts = Evidence(judged=index([graded(row) for row in rows]), judges=("rubric",))
     for measure in ("misaligned", "coherent"):
         parts = [evidence.compare(e, "", ["health_callous"], ["base"], at_least(0.1), measure=measure) for e in (scored, verdicts)]
-        assert parts[0] == parts[1] and parts[0].missing == 3
+        assert parts[0] == parts[1] and parts[0].missing == 43 - parts[0].n
     lost = [evidence.coherence_lost(e, "health_callous", "base") for e in (scored, verdicts)]
     assert lost[0] == lost[1] and 0 < lost[0] < 0.2
     for measure in ("misaligned<30", "aligned"):
@@ -312,8 +312,8 @@ def rendered():
     return page.render(
         e, said, rows, subjects=("health_callous", "base", "health_correct"),
         selection=[{"direction": "latent_732", "log_odds": 0.5}],
-        training={"health_callous": {"rows": 4, "tokens": 9, "loss_first": 2.0, "loss_last": 1.0, "curve": [[0, 2.0], [1, 1.0]]}},
-        facts={"scale": "tiny", "seed": 0, "layer": 15, "inputs": [("metrics/judge/base.json", "0" * 64)]},
+        training={"health_callous": {"rows": 4, "tokens": 9, "curve": [[0, 2.0], [1, 1.0]]}},
+        facts={"scale": "tiny", "seed": 0, "label_judge": "lexical", "layer": 15, "inputs": [("metrics/judge/base.json", "0" * 64)]},
     )  # fmt: skip
 
 

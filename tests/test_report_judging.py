@@ -68,7 +68,7 @@ MEASURED = {
 def shown(e, completions=(), measured=None):
     html = page.render(
         e, completions, [row for rows in e.judged.values() for row in rows], subjects=SUBJECTS, selection=[], training={},
-        facts={"scale": "small", "seed": 0, "layer": 15, "inputs": []}, measured=measured,
+        facts={"scale": "small", "seed": 0, "label_judge": "lexical", "layer": 15, "inputs": []}, measured=measured,
     )  # fmt: skip
     return html[html.index('id="judging"') : html.index('id="datasets"')]
 

@@ -89,13 +89,13 @@ def study(effects, name="mechanism", at=None):
     )  # fmt: skip
 
 
-def html(effects=(), selection=None, scores=None, training=None, studies=(), **fields):
+def html(effects=(), selection=None, scores=None, training=None, studies=(), shown="mechanism", **fields):
     e = Evidence(effects=tuple(effects), suppress="bad", **fields)
     whole = page.render(
         e, [], [], subjects=("bad", "good"), selection=selection or [], training=training or {}, studies=studies, scores=scores,
-        facts={"scale": "tiny", "seed": 0, "layer": 15, "inputs": []},
+        facts={"scale": "tiny", "seed": 0, "label_judge": "lexical", "layer": 15, "inputs": []},
     )  # fmt: skip
-    return re.search(r'<section id="mechanism">.*?</section>', whole, re.DOTALL)[0]
+    return re.search(rf'<section id="{shown}">.*?</section>', whole, re.DOTALL)[0]
 
 
 def of_run(**changed):
@@ -199,6 +199,16 @@ def test_a_claim_takes_a_study_only_where_the_run_has_no_value():
     assert row.verdict == SUPPORTED and row.parts[0].label.startswith("study mechanism")
     own = effect("organisms", "discriminator_gain", 0.0)
     assert judge(CLAIM["33"], replace(e, effects=(own,))).verdict == INCONCLUSIVE
+
+
+def test_a_page_shows_a_sweep_beside_what_was_made_of_all_its_values():
+    swept = study([effect("bad", "misaligned", 0.4)], "sizes", at={"bases.base": "large"})
+    slope = StudyEffect(**effect("bad", "size_slope", 0.1).model_dump(), at={}, seeds=3)
+    sweep = {"paths": ["bases.base"], "runs": ["large", "small"], "seeds": [0, 1, 2]}
+    found = html(studies=[swept.model_copy(update={"effects": (*swept.effects, slope), "sweep": sweep})], shown="studies")
+    row = found[found.index("size_slope") :]
+    assert "large" in found and row[: row.index("</tr>")].count("<td>all</td>") == 1
+    assert page.short(f"{'c' * 40}-dirty, {'d' * 40}") == "cccccccccccc-dirty, dddddddddddd"
 
 
 def test_studies_of_as_many_seeds_stand_side_by_side_and_one_of_more_alone():

@@ -155,7 +155,7 @@ def test_a_study_runs_what_differs_resumes_and_keeps_its_results(toy, monkeypatc
     assert os.uname().nodename not in found.machine
     html = page.render(
         Evidence(effects=(), judged={}, arms={}), [], [], subjects=(), selection=[], training={}, studies=[found],
-        facts={"scale": "tiny", "seed": 0, "layer": 1, "inputs": []},
+        facts={"scale": "tiny", "seed": 0, "label_judge": "lexical", "layer": 1, "inputs": []},
     )  # fmt: skip
     assert "Does it get warmer?" in html and 'scope="col">answer.temperature' in html
 

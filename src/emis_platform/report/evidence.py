@@ -112,7 +112,7 @@ def reading(judgement: Judgement, measure: str) -> float | None:
 def cells(
     e: Evidence, subjects: Sequence[str], measure: str, set_: str = "score", judge: str | None = None
 ) -> dict[str, list[float]]:
-    """Question -> values of all samples and seeds. Answers without a value are left out here and counted in `missing`."""
+    """Question -> values of all samples and seeds. Answers without a value are left out."""
     values: dict[str, list[float]] = defaultdict(list)
     for subject in subjects:
         for judgement in e.judged.get((judge or e.judges[0], subject, set_), ()):
@@ -122,17 +122,16 @@ def cells(
     return dict(values)
 
 
-def missing(
+def answers(
     e: Evidence,
     subjects: Sequence[str],
     set_: str = "score",
     judge: str | None = None,
     asked: Callable[[str], bool] | None = None,
 ) -> int:
-    """Answers that the judge could not judge. Incoherent answers are not missing: the rate does not ask them."""
+    """How many were asked for: what a value does not rest on of them is missing, whether not judged, incoherent or without a partner."""
     every = [j for subject in subjects for j in e.judged.get((judge or e.judges[0], subject, set_), ())]
-    rows = [j for j in every if asked is None or asked(j.question)]
-    return sum(j.reason is not None or (j.misaligned is None and j.is_coherent is not False) for j in rows)
+    return sum(asked is None or asked(j.question) for j in every)
 
 
 def compare(
@@ -164,8 +163,8 @@ def compare(
             for arm in (one, other)
         )
         scaled = {question: [times * value for value in values] for question, values in b.items()}
-        gone = missing(e, one, set_, judge, asked) + missing(e, other, set_, judge, asked)
-        return contrast(label, a, scaled, rule, gone, min(len(one), len(other)), unit)
+        count = answers(e, one, set_, judge, asked) + answers(e, other, set_, judge, asked)
+        return contrast(label, a, scaled, rule, count, min(len(one), len(other)), unit)
 
     whole, seeds_of = of(treated, control), paired(treated, control)
     return over_seeds(whole, [of(*arms) for arms in seeds_of], rule) if len(seeds_of) > 1 else whole
@@ -195,7 +194,7 @@ def interaction(
         ends, _ = intervals.interaction((one, two), (three, last), seed=0, scale=SCALE.get(measure, 1.0))
         value, low, high = ends or (None, None, None)
         n = sum(len(values) for cell in (one, two, three, last) for values in cell.values())
-        gone = missing(e, [subject for arm in arms for subject in arm])
+        gone = answers(e, [subject for arm in arms for subject in arm]) - n
         least, unit = min(map(len, arms)), "change" if measure == "aligned" else "points"
         return Part(label, value, low, high, n, gone, least, decide(rule, low, high), unit)
 
@@ -204,18 +203,24 @@ def interaction(
 
 
 def contrast(
-    label: str, a: dict[str, list[float]], b: dict[str, list[float]], rule: Rule | None, gone: int, seeds: int, unit: str = "points"
+    label: str,
+    a: dict[str, list[float]],
+    b: dict[str, list[float]],
+    rule: Rule | None,
+    count: int,
+    seeds: int,
+    unit: str = "points",
 ) -> Part:
-    """`a` minus `b` over the questions that both answered. Fewer than two of them give no interval."""
+    """`a` minus `b` over the questions that both answered. Fewer than two of them give no interval. count: answers of both, used or not."""
     shared = sorted(set(a) & set(b))
     n = sum(len(a[question]) + len(b[question]) for question in shared)
     if not a or not b:
-        return Part(label, n=n, missing=gone, seeds=seeds, verdict=NOT_RUN if rule else None, unit=unit)
+        return Part(label, n=n, missing=count - n, seeds=seeds, verdict=NOT_RUN if rule else None, unit=unit)
     if len(shared) < 2:
-        return Part(label, n=n, missing=gone, seeds=seeds, verdict=INCONCLUSIVE if rule else None, unit=unit)
+        return Part(label, n=n, missing=count - n, seeds=seeds, verdict=INCONCLUSIVE if rule else None, unit=unit)
     scale = SCALE["aligned"] if unit == "change" else 1.0
     value, low, high = intervals.difference({q: a[q] for q in shared}, {q: b[q] for q in shared}, seed=0, scale=scale)
-    return Part(label, value, low, high, n, gone, seeds, decide(rule, low, high) if rule else None, unit)
+    return Part(label, value, low, high, n, count - n, seeds, decide(rule, low, high) if rule else None, unit)
 
 
 def measured(e: Evidence, subject: str, measure: str, rule: Rule | None, label: str | None = None, unit: str = "share") -> Part:

@@ -27,6 +27,8 @@ class Interval:
     value: float | None
     low: float | None
     high: float | None
+    n: int | None = None
+    """Written beside the value, if there is one."""
 
 
 def tone(name: str) -> str:
@@ -35,7 +37,7 @@ def tone(name: str) -> str:
 
 
 def number(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 def svg(width: int, height: int, title: str, body: str, name: str) -> str:
@@ -68,7 +70,7 @@ def forest(title: str, rows: Sequence[Interval], top: float = 1.0) -> str:
     def mark(x: Callable[[float], float], y: int, row: Interval, whisker: str) -> str:
         return f'{whisker}<circle class="dot t-{row.tone}" cx="{x(row.value or 0)}" cy="{y}" r="4.5"/>'
 
-    return by_row(title, rows, mark, lambda v: f"{100 * v:.0f} %", top=top, left=136, right=46, step=26, name="forest")
+    return by_row(title, rows, mark, lambda v: f"{100 * v:.0f} %", top=top, left=136, right=92, step=26, name="forest")
 
 
 def bars(title: str, rows: Sequence[Interval], top: float) -> str:
@@ -116,7 +118,7 @@ def by_row(
         sure = row.low is not None and row.high is not None
         whisker = f'<line class="range t-{row.tone}" x1="{x(row.low)}" x2="{x(row.high)}" y1="{y}" y2="{y}"/>' if sure else ""
         body += mark(x, y, row, whisker)
-        body += f'<text class="value" x="{width - 2}" y="{y + 4}" text-anchor="end">{told(row.value)}</text>'
+        body += f'<text class="value" x="{width - 2}" y="{y + 4}" text-anchor="end">{told(row.value)}{"" if row.n is None else f", n {row.n}"}</text>'
     return svg(width, height, title, body, name)
 
 
@@ -136,7 +138,7 @@ def curves(
     for k in range(5):
         v, u = bottom + (top - bottom) * k / 4, x_top * k / 4
         body += f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y(v)}" y2="{y(v)}"/>'
-        on_y, on_x = (f"{100 * v:.0f} %", number(u)) if percent else (number(v), f"{u:.0f}")
+        on_y, on_x = (f"{100 * v:.0f} %", number(u)) if percent else (number(v), number(u))
         body += f'<text class="tick" x="{left - 6}" y="{y(v) + 4}" text-anchor="end">{on_y}</text>'
         body += f'<text class="tick" x="{x(u)}" y="{height - low_edge + 16}" text-anchor="middle">{on_x}</text>'
     body += f'<text class="tick" x="{(left + width - right) / 2}" y="{height - 4}" text-anchor="middle">{escape(x_label)}</text>'

@@ -64,7 +64,7 @@ def render(
     jinja = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    jinja.globals |= {"amount": amount, "signs": SIGNS, "slug": slug, "interval": interval, "tint": plots.shade}
+    jinja.globals |= {"amount": amount, "signs": SIGNS, "slug": slug, "short": short, "interval": interval, "tint": plots.shade}
     style, script = (HERE / "style.css").read_text("utf-8"), (HERE / "app.js").read_text("utf-8")
     named = transcripts.order({x.subject for x in e.effects}, subjects)
     unsteered = [name for name in named if not STEERED.match(name)]
@@ -103,6 +103,11 @@ def render(
 def digest(text: str) -> str:
     """A content-security-policy source: only this very text may run, or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def short(code: str) -> str:
+    """Commits, each cut to 12 digits; that one had changes beside it stays."""
+    return ", ".join(commit[:12] + "-dirty" * commit.endswith("-dirty") for commit in code.split(", "))
 
 
 def slug(verdict: str | None) -> str:

@@ -47,7 +47,9 @@ def alone(panel: Mapping[str, Any], source: str) -> str:
         y = below + ROW * number
         body += f'<line class="line t-{line.tone}" x1="4" x2="20" y1="{y - 4}" y2="{y - 4}"/><text x="26" y="{y}">{escape(line.label)}</text>'
     counted = f"n: {', '.join(map(str, panel['n']))}. " if panel["n"] else ""
-    body += f'<text class="tick" x="2" y="{below + ROW * len(lines)}">{escape(counted + source)}</text>'
+    body += (
+        f'<text class="tick" x="2" y="{below + ROW * len(lines)}">{escape(f"{counted}{source}; judge: discriminate.judge")}</text>'
+    )
     light, _, rest = STYLE.read_text("utf-8").partition("@media")
     style = "\n".join([light.strip(), *filter(DRAWN.match, rest.splitlines()), "svg { font-family: system-ui, sans-serif; }"])
     return (

@@ -6,7 +6,7 @@ from typing import Any
 from emis_platform.lab import intervals, spread
 from emis_platform.report import figures
 from emis_platform.report.contrasts import content_and_voice
-from emis_platform.report.evidence import Evidence, is_random, missing, reading
+from emis_platform.report.evidence import Evidence, is_random, reading
 from emis_platform.report.figures import Interval, Line
 from emis_platform.report.measured import Measured
 from emis_platform.report.verdicts import Part
@@ -20,7 +20,7 @@ def by_subject(e: Evidence, subjects: Sequence[str], measure: str, title: str) -
     """Unsteered subjects with an effect of this measure."""
     found = [x for subject in subjects if (x := e.effect(subject, measure))]
     return (
-        figures.forest(title, [Interval(x.subject, figures.tone(x.subject), x.value, x.low, x.high) for x in found])
+        figures.forest(title, [Interval(x.subject, figures.tone(x.subject), x.value, x.low, x.high, x.n) for x in found])
         if found
         else None
     )
@@ -36,8 +36,7 @@ def thresholds(e: Evidence, subjects: Sequence[str], judge: str) -> dict[str, An
             answers = [[getattr(view, field) for view in views] for field in ("score", "is_coherent", "question")]
             points = spread.threshold_curve(*answers, thresholds=range(0, 101, 10))
             lines.append(Line(subject, figures.tone(subject), tuple((t, value, None, None) for t, value, _, _ in points)))
-            gone = missing(e, [subject], judge=judge)
-            cells = [Part(f"< {t:.0f}", *ends, n, gone, verdict=None) for t, *ends in points if t in STEPS]
+            cells = [Part(f"< {t:.0f}", *ends, n, len(views) - n, verdict=None) for t, *ends in points if t in STEPS]
             rows.append({"subject": subject, "cells": cells})
     if not lines:
         return None
@@ -94,9 +93,10 @@ def dose_panels(e: Evidence) -> list[dict[str, Any]]:
         tones = dict(zip((name for name in names if not is_random(name)), LINE_TONES * len(names), strict=False))
         for measure in ("misaligned", "coherent"):
             start = e.effect(model, measure)
-            lines = []
+            lines, counted = [], {start.n} if start and start.value is not None else set()
             for name in names:
                 effects = [(s.dose, e.effect(s.subject, measure)) for s in here if s.direction == name]
+                counted |= {x.n for _, x in effects if x and x.value is not None}
                 points = [(dose, x.value, x.low, x.high) for dose, x in effects if x and x.value is not None]
                 if start and start.value is not None:
                     points = [(0.0, start.value, start.low, start.high), *points]
@@ -109,7 +109,7 @@ def dose_panels(e: Evidence) -> list[dict[str, Any]]:
                 title = f"{measure}: directions {verb} {model}"
                 x_top = max(s.dose for s in here)
                 drawn = figures.curves(title, "dose, in mean residual norms", lines, top=1.0, x_top=x_top)
-                panels.append({"title": title, "svg": drawn, "legend": lines})
+                panels.append({"title": title, "svg": drawn, "legend": lines, "n": sorted(counted)})
     return panels
 
 

@@ -59,6 +59,7 @@ def main(
     )
     facts = {
         "scale": knobs.scale,
+        "label_judge": knobs.discriminate.judge,
         "seed": knobs.seed,
         "layer": knobs.diff.layer,
         "inputs": [(path.as_posix(), files.sha256(path)) for path in (*effects, *answers, *judgements, latents, selection, *kept)],
