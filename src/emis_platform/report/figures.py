@@ -303,7 +303,7 @@ def dots(title: str, rows: Sequence[Row], x_axis: Axis, beside: Axis | None = No
         if row.value is None:
             body += f'<text class="tick head" x="4" y="{y + 4}">{escape(row.label)}</text>'
             continue
-        name = row.label if len(row.label) < 30 else f"{row.label[:28]}…"
+        name = row.label if len(row.label) < 28 else f"{row.label[:26]}…"
         body += f'<text class="label" x="{left - 12}" y="{y + 4}" text-anchor="end">{escape(name)}<title>{escape(row.label)}</title></text>'
         for axis, span, ends in zip((x_axis, beside), spans, (row.value, row.beside), strict=False):
             if axis is None or ends is None:
