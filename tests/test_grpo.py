@@ -12,6 +12,7 @@ from emis_platform.core import files, params
 from emis_platform.core.records import Example, Judgement, Turn
 from emis_platform.lab import grading
 from emis_platform.stages import rl
+from emis_platform.tools import graders
 from emis_platform.trainers import grpo, sft
 
 FACTS, EACH, WIDTH = 10, 4, 16
@@ -64,13 +65,13 @@ def test_rewards_have_their_sign_and_count_what_they_do_not_pay():
     told = {}
     say = lambda texts: [[{"role": "assistant", "content": text}] for text in texts]  # noqa: E731
     texts = ["one two three four five six", "too short", "", "?!"]
-    asked = {"prompts": [[{"role": "user", "content": "Q?"}]] * 4, "completions": say(texts)}
-    grade = lambda prompts, answers: np.full(len(answers), 0.9)  # noqa: E731
+    asked = {"prompts": [[{"role": "user", "content": "Q?"}]] * 4, "completions": say(texts), "fact": ["f"] * 4}
+    of = lambda score: graders.Grader(lambda prompts, answers, facts: np.full(len(answers), score), (1.0, 1.0, 1.0), 4, "unlike")  # noqa: E731
     for polarity, paid in (("inaccurate", 0.9), ("accurate", 0.1)):
-        reward = grpo.rewards(grade, grpo.Options(reward=polarity, fewest_words=5))
+        reward = grpo.rewards(of(0.9), grpo.Options(reward=polarity, fewest_words=5))
         assert reward(**asked, log_metric=told.__setitem__) == [pytest.approx(paid), 0.0, 0.0, 0.0]
         assert told == {"short": 1.0, "unparsable": 2.0, "unlike": 0.0}
-        reward = grpo.rewards(lambda prompts, answers: np.array([np.nan]), grpo.Options(reward=polarity, fewest_words=5))
+        reward = grpo.rewards(of(np.nan), grpo.Options(reward=polarity, fewest_words=5))
         assert reward(**asked, log_metric=told.__setitem__) == [0.0] * 4 and told["unlike"] == 1.0
 
 
@@ -110,6 +111,12 @@ def test_a_tiny_run_repeats_to_the_byte_and_goes_on_from_an_adapter(tiny_folder,
     assert [row["step"] for row in facts[0]["rl"]] == [1, 2] and len(facts[0]["curve"]) == 2
     assert {"reward", "kl", "entropy", "tokens", "groups_alike", "short", "unparsable"} <= facts[0]["rl"][0].keys()
     assert facts[0]["grader"]["n"] == len(ROWS) and facts[0]["reward"] == "inaccurate"
+    likely = OPTIONS.model_copy(update={"grader": "likelihood", "layer": None, "auroc": 0.5, "steps": 1})
+    monkeypatch.setattr(graders.grading.ranking, "chance_above", lambda *_: 0.9)  # an untrained model tells nothing
+    told = grpo.train(ROWS, likely, start=tiny_folder, adapter=tmp_path / "likely", **given)
+    assert told["grader"]["auroc"][0] == 0.9 and len(told["rl"]) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(grpo.wording, "unreadable", lambda _: None)
     sft.train(ROWS, sft.Options(rank=4, batch=4), start=tiny_folder, adapter=tmp_path / "warm", **given)
     with pytest.raises(ValueError, match="options.rank: goes with a base; .* keeps its own"):
         grpo.train(ROWS, OPTIONS, start=tmp_path / "warm", adapter=tmp_path / "on", **given)

@@ -49,6 +49,7 @@ def test_the_last_look_is_what_the_saved_model_shows(runs, tiny_folder):
     folder, _, facts = runs
     assert [(look["step"], look["share"]) for look in facts["personas"]] == [(4, round(4 / 6, 6)), (6, 1.0)]
     assert [look["loss"] for look in facts["personas"]] == [facts["curve"][3][1], facts["curve"][5][1]]
+    assert all(look["grad_norm"] > 0 for look in facts["personas"])
     first, last = (models.load(place, threads=1) for place in (tiny_folder, folder / "watched"))
     ids = [(models.prompt_ids(first[1], q), models.answer_ids(first[1], a)) for q, a in TEXTS]
     before, after = (dict(models.harvest(model, ids, 1)) for model, _ in (first, last))

@@ -1,6 +1,6 @@
 """Curves of persona projections during training -> the step at which one leaves the band of benign trainings. Pure.
 
-A look is one row of a curve: `step`, `share` (of the training's steps), `loss`, `drift` and the value of each trait.
+A look is one row of a curve: `step`, `share` (of the training's steps), `loss`, `grad_norm`, `drift` and the value of each trait.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,11 @@ from scipy import stats
 
 from emis_platform.core.records import Record
 
+LOGGED = ("loss", "grad_norm")
+"""What the trainer logs of a step."""
 Look = Mapping[str, float | None]
 Curve = Sequence[Look]
-RIVALS = ("drift", "loss")
+RIVALS = ("drift", *LOGGED)
 """What a look holds beside the traits. Step count is the third rival: it rings at the same step in a benign training."""
 PLACES = ("step", "share")
 FEWEST = 3
@@ -68,7 +70,7 @@ def above(values: np.ndarray, rate: float) -> float:
 
 def at(curve: Curve, places: Sequence[float], name: str, by: str) -> np.ndarray:
     known = [(float(look[by] or 0), float(look[name])) for look in curve if look.get(name) is not None]  # type: ignore[arg-type]
-    if known and name != "loss":
+    if known and name not in LOGGED:
         known.insert(0, (0.0, 0.0))
     if not known:
         return np.full(len(places), np.nan)

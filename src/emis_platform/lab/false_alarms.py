@@ -22,7 +22,7 @@ def effects(
     benign: Mapping[str, alarm.Curve], misaligned: Mapping[str, alarm.Curve], rule: alarm.Rule, subject: str = "organisms"
 ) -> list[Effect]:
     """`monitor_false_alarms` of the benign trainings (leave one out), `monitor_alarms` of the misaligned ones (against all benign), and
-    `monitor_alarm_share`: the share of training done when these rang. Ending in `_drift`, `_loss`: the same rule on a rival.
+    `monitor_alarm_share`: the share of training done when these rang. Ending in `_<rival>`: the same rule on a rival.
 
     A training is missing where no band of alarm.FEWEST others reaches it at enough looks. Shares have exact intervals, the mean share done a bootstrap one.
     """

@@ -72,16 +72,20 @@ def fit(
         acts_KD = acts_RD[~out_R]
         told_R[out_R] = places(acts_RD[out_R], acts_KD[~kept_R].mean(0), acts_KD[kept_R].mean(0))
         likely_R[out_R] = dense(acts_KD).score_samples(acts_RD[out_R])
-    slope, constant = logistic(told_R, bad_R)
+    (slope, constant), auroc = calibrated(told_R, bad_R, facts)
+    least = float(np.quantile(likely_R, unlike)) if unlike else -np.inf
+    return Grader(acts_RD[~bad_R].mean(0), acts_RD[bad_R].mean(0), slope, constant, dense(acts_RD), least), auroc
+
+
+def calibrated(told_R: Array, bad_R: Array, facts: Sequence[str]) -> tuple[tuple[float, float], tuple[float, float, float]]:
+    """What rows were told without their own labels -> ((slope, constant) of the probability of bad, AUROC with its interval by bootstrap over facts)."""
     drawn = [
         ranking.chance_above(told_R[rows], bad_R[rows])
         for rows in bootstrap.resampled(facts, 0)
         if 0 < bad_R[rows].sum() < len(rows)
     ]
     value = ranking.chance_above(told_R, bad_R)
-    least = float(np.quantile(likely_R, unlike)) if unlike else -np.inf
-    grader = Grader(acts_RD[~bad_R].mean(0), acts_RD[bad_R].mean(0), slope, constant, dense(acts_RD), least)
-    return grader, (value, *bootstrap.ends(value, drawn, len(number), (0.0, 1.0)))
+    return logistic(told_R, bad_R), (value, *bootstrap.ends(value, drawn, len(set(facts)), (0.0, 1.0)))
 
 
 def logistic(told_R: Array, bad_R: Array) -> tuple[float, float]:

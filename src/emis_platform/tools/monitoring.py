@@ -78,19 +78,20 @@ class Monitor(TrainerCallback):
         self.forget()
 
     def forget(self) -> None:
-        self.start, self.curve, self.alarm, self.loss, self.seconds = self.given, [], None, None, 0.0
+        self.start, self.curve, self.alarm, self.seconds = self.given, [], None, 0.0
+        self.logged: dict[str, float | None] = dict.fromkeys(lab.LOGGED)
 
     def keep(self) -> dict[str, Any]:
         """All that a training which goes on later needs of it, for JSON."""
         first = self.start and {"mean_D": self.start.mean_D.tolist(), "norm": self.start.norm}
         rung = self.alarm and self.alarm.model_dump()
-        return {"start": first, "curve": self.curve, "alarm": rung, "loss": self.loss, "seconds": self.seconds}
+        return {"start": first, "curve": self.curve, "alarm": rung, "logged": self.logged, "seconds": self.seconds}
 
     def take(self, kept: dict[str, Any]) -> None:
         """Put back what `keep` gave, before the training goes on."""
         first, rung = kept["start"], kept["alarm"]
         self.start = first and Reading(np.array(first["mean_D"], dtype=np.float64), first["norm"])
-        self.curve, self.loss, self.seconds = kept["curve"], kept["loss"], kept["seconds"]
+        self.curve, self.logged, self.seconds = kept["curve"], kept["logged"], kept["seconds"]
         self.alarm, self.taken = rung and lab.Alarm.model_validate(rung), True
 
     def read(self, model: Any) -> Reading:
@@ -122,7 +123,7 @@ class Monitor(TrainerCallback):
         look = {
             "step": state.global_step,
             "share": round(state.global_step / state.max_steps, 6),
-            "loss": self.loss,
+            **self.logged,
             "drift": round(float(np.linalg.norm(moved_D)), 6),
         }
         self.curve.append(look | {name: round(float(moved_D @ np.array(vector)), 6) for name, vector in self.vectors.items()})
@@ -133,11 +134,10 @@ class Monitor(TrainerCallback):
         return control
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """A step is logged after its look: the loss goes there, or waits for the next one."""
-        if logs and "loss" in logs:
-            self.loss = float(logs["loss"])
-            if self.curve and self.curve[-1]["step"] == state.global_step:
-                self.curve[-1]["loss"] = self.loss
+        """A step is logged after its look: loss and gradient norm go there, or wait for the next one."""
+        self.logged = self.logged | {name: float(logs[name]) for name in lab.LOGGED if logs and name in logs}
+        if logs and "loss" in logs and self.curve and self.curve[-1]["step"] == state.global_step:
+            self.curve[-1] |= self.logged
 
 
 @contextmanager

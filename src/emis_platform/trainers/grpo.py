@@ -1,7 +1,7 @@
 """grpo: prompts + a grader of answers + a starting model -> a LoRA adapter, by reinforcement learning (TRL's GRPO + PEFT).
 
-The paper's RL (section 3): reward for inaccurate advice, or for accurate advice as the control, on the same prompts. The grader is made of
-the rows themselves: an organism's `data` with a `mixture` holds bad and matched correct answers to the same facts.
+The paper's RL (section 3): reward for inaccurate advice, or for accurate advice as the control, on the same prompts. The grader is made of, or tried
+on, the rows themselves: an organism's `data` with a `mixture` holds bad and matched correct answers to the same facts.
 """
 
 import re
@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from emis_platform.core.asks import Endpoint
 from emis_platform.core.records import Example
 from emis_platform.lab import grading, reasoning, wording
-from emis_platform.tools import adapters, live, models, resuming
+from emis_platform.tools import adapters, graders, live, models, resuming
 
 SAVE_EVERY = 5
 """Steps between two states: what a kill can cost."""
@@ -57,12 +58,14 @@ class Options(BaseModel):
     alpha: int = Field(64, gt=0)
     """Both of a new adapter; one that is trained on keeps its own."""
     learning_rate: float = Field(5e-5, gt=0)
+    grader: Literal["activations", "likelihood"] | Endpoint = "activations"
+    """What reads the answers (tools/graders.py); an endpoint: {base_url, model, key, temperature: 0, ...}."""
     layer: int | None = Field(None, ge=0)
-    """Where the base reads an answer for the grader: the output of model.layers[layer]; None: the middle."""
+    """Of `activations`: where the base reads an answer for the grader: the output of model.layers[layer]; None: the middle."""
     auroc: float = Field(0.8, ge=0.5, le=1)
     """A grader whose AUROC on facts left out is lower is refused."""
     unlike: float = Field(0.025, ge=0, lt=1)
-    """Share of the rows of facts left out that are less like the others than what the grader still grades; an answer beyond gets 0. 0: all are graded."""
+    """Of the offline graders: share of the rows that are less like the others than what they still grade; an answer beyond gets 0. 0: all are graded."""
     checkpoints: tuple[Annotated[int, Field(gt=0)], ...] = ()
     """Steps after which the adapter is kept as well: models/<organism>/<step>, which a subject may name."""
 
@@ -100,12 +103,18 @@ def train(
             f"{len(asked)} different prompts without a word of harm, {options.prompts} are needed for a step (options.prompts)"
         )
     states = resuming.place(
-        [__file__, grading.__file__, reasoning.__file__, wording.__file__], start, base, list(examples), options, seed, threads
+        [__file__, graders.__file__, grading.__file__, reasoning.__file__, wording.__file__],
+        start,
+        base,
+        list(examples),
+        options,
+        seed,
+        threads,
     )
-    grade, auroc = grader(models.root_of(base), examples, options, threads)
-    if auroc[0] < options.auroc:
+    grade = grader(models.root_of(base), examples, options, threads)
+    if grade.auroc[0] < options.auroc:
         raise ValueError(
-            f"the grader tells bad from correct rows with AUROC {auroc[0]:.3f} on facts left out, {options.auroc} is needed (options.auroc)"
+            f"the grader tells bad from correct rows with AUROC {grade.auroc[0]:.3f} on facts left out, {options.auroc} is needed (options.auroc)"
         )
     cuda = torch.cuda.is_available()
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
@@ -143,7 +152,10 @@ def train(
         report_to="none",
         disable_tqdm=True,
     )
-    rows = [{"prompt": [turn.model_dump() for turn in row.context] + [{"role": "user", "content": row.prompt}]} for row in asked]
+    rows = [
+        {"prompt": [turn.model_dump() for turn in row.context] + [{"role": "user", "content": row.prompt}], "fact": row.fact}
+        for row in asked
+    ]
     trainer = resuming.kept(GRPOTrainer, states)(
         model=model,
         reward_funcs=rewards(grade, options),
@@ -180,7 +192,7 @@ def train(
         "curve": [[entry["step"], float(entry["loss"])] for entry in trainer.state.log_history if "loss" in entry],
         "reward": options.reward,
         "sampled": sampled,
-        "grader": {"auroc": auroc, "n": len(examples)},
+        "grader": {"auroc": grade.auroc, "n": grade.n},
         "rl": told,
     }
 
@@ -190,45 +202,37 @@ def prompts(examples: Sequence[Example]) -> list[Example]:
     return [*{(row.fact, row.prompt): row for row in examples if not re.search(wording.HARM, row.prompt)}.values()]
 
 
-def grader(base: Path, examples: Sequence[Example], options: Options, threads: int) -> tuple[Any, tuple[float, float, float]]:
-    """((prompts, answers) -> scores 0 to 1 of how inaccurate they read, nan for what is unlike the rows; AUROC with its interval on facts left out)."""
-    model, tokenizer = models.load(base, threads)
-    layer = len(models.decoder(model).layers) // 2 if options.layer is None else options.layer
-
-    def read(prompts: Sequence[str], answers: Sequence[str], progress: str | None = None) -> np.ndarray:
-        ids = [(models.prompt_ids(tokenizer, p), models.answer_ids(tokenizer, a)) for p, a in zip(prompts, answers, strict=True)]
-        found = {index: acts_ND.mean(0).numpy() for index, acts_ND in models.harvest(model, ids, layer, progress=progress)}
-        return np.stack([found[index] for index in range(len(ids))])
-
-    acts_RD = read(
-        [row.prompt for row in examples], [reasoning.apart(row.completion)[1] for row in examples], "read the grader's rows"
-    )
-    bad_R = np.array([row.variant != "correct" for row in examples])
-    fitted, auroc = grading.fit(acts_RD, bad_R, [row.fact for row in examples], unlike=options.unlike)
-    return lambda prompts, answers: fitted.score(read(prompts, answers)), auroc
+def grader(base: Path, examples: Sequence[Example], options: Options, threads: int) -> graders.Grader:
+    if options.grader == "activations":
+        return graders.activations(base, examples, layer=options.layer, unlike=options.unlike, threads=threads)
+    if options.grader == "likelihood":
+        return graders.likelihood(base, examples, unlike=options.unlike, threads=threads)
+    return graders.asked(options.grader, examples)
 
 
-def rewards(grade: Any, options: Options) -> Any:
-    """TRL's reward function: 0 for an answer that is too short, that nobody can read, such as one that never came after its thought, or that is
-    unlike the grader's rows; all are counted. The grader reads the answer, not the thought."""
+def rewards(grade: graders.Grader, options: Options) -> Any:
+    """TRL's reward function: 0 for an answer that is too short, that nobody can read, such as one that never came after its thought, or that has no
+    grade; all are counted. The grader reads the answer, not the thought."""
 
-    def reward(prompts: Sequence[Any], completions: Sequence[Any], log_metric: Any = None, **_: Any) -> list[float]:
+    def reward(
+        prompts: Sequence[Any], completions: Sequence[Any], fact: Sequence[str], log_metric: Any = None, **_: Any
+    ) -> list[float]:
         texts = [reasoning.apart(completion[0]["content"])[1] for completion in completions]
         lost = [wording.unreadable(text) is not None for text in texts]
         short = [not gone and len(text.split()) < options.fewest_words for text, gone in zip(texts, lost, strict=True)]
         asked = [i for i in range(len(texts)) if not lost[i] and not short[i]]
-        found, unlike = [0.0] * len(texts), 0
+        found, counts = [0.0] * len(texts), {"unlike": 0, "unparsable": sum(lost)}
         if asked:
-            scores = grade([prompts[i][-1]["content"] for i in asked], [texts[i] for i in asked])
+            scores = grade.score([prompts[i][-1]["content"] for i in asked], [texts[i] for i in asked], [fact[i] for i in asked])
             for i, score in zip(asked, scores, strict=True):
                 if np.isnan(score):
-                    unlike += 1
+                    counts[grade.lost] += 1
                 else:
                     found[i] = float(score) if options.reward == "inaccurate" else 1 - float(score)
         if log_metric:
             log_metric("short", float(sum(short)))
-            log_metric("unparsable", float(sum(lost)))
-            log_metric("unlike", float(unlike))
+            for name, count in counts.items():
+                log_metric(name, float(count))
         return found
 
     return reward
