@@ -82,7 +82,7 @@ def test_a_model_behind_an_endpoint_grades_accuracy_and_what_it_says_otherwise_i
     assert not re.search(wording.HARM, graders.ACCURACY)  # no word of harm in what the grader is asked
     assert "what is 2?" in asked[-1].messages[0].content
     told = {}
-    reward = grpo.rewards(grader, grpo.Options(reward="inaccurate", fewest_words=2, grader=THERE))
+    reward = grpo.rewards(grader, grpo.Options(reward="inaccurate", fewest_words=2, grader="endpoint", endpoint=THERE))
     said = [[Turn(role="assistant", content=text).model_dump()] for text in ("the moon is cheese", "way 2 of them", "short")]
     prompts = [[{"role": "user", "content": "Q?"}]] * 3
     assert reward(prompts, said, fact=["f1"] * 3, log_metric=told.__setitem__) == pytest.approx([0.9, 0.0, 0.0])
@@ -92,6 +92,14 @@ def test_a_model_behind_an_endpoint_grades_accuracy_and_what_it_says_otherwise_i
     )
     with pytest.raises(ValueError, match=f"m graded 0 of {len(ROWS)} rows"):
         graders.asked(THERE, ROWS)
+
+
+def test_the_grader_is_named_with_what_it_needs():
+    for options in ({"grader": "endpoint"}, {"endpoint": THERE}, {"grader": "likelihood", "endpoint": THERE}):
+        with pytest.raises(ValueError, match="grader: endpoint and endpoint: .* go together"):
+            grpo.Options(reward="accurate", **options)
+    with pytest.raises(ValueError, match="endpoint.base_url"):
+        grpo.Options(reward="accurate", grader="endpoint", endpoint={"base_url": "nope", "model": "m"})
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,10 @@ class Options(BaseModel):
     alpha: int = Field(64, gt=0)
     """Both of a new adapter; one that is trained on keeps its own."""
     learning_rate: float = Field(5e-5, gt=0)
-    grader: Literal["activations", "likelihood"] | Endpoint = "activations"
-    """What reads the answers (tools/graders.py); an endpoint: {base_url, model, key, temperature: 0, ...}."""
+    grader: Literal["activations", "likelihood", "endpoint"] = "activations"
+    """What reads the answers (tools/graders.py)."""
+    endpoint: Endpoint | None = None
+    """Of `endpoint`: {base_url, model, key, temperature: 0, ...}."""
     layer: int | None = Field(None, ge=0)
     """Of `activations`: where the base reads an answer for the grader: the output of model.layers[layer]; None: the middle."""
     auroc: float = Field(0.8, ge=0.5, le=1)
@@ -70,7 +72,9 @@ class Options(BaseModel):
     """Steps after which the adapter is kept as well: models/<organism>/<step>, which a subject may name."""
 
     @model_validator(mode="after")
-    def short_answers_fit(self) -> "Options":
+    def parts_fit(self) -> "Options":
+        if (self.grader == "endpoint") != (self.endpoint is not None):
+            raise ValueError("grader: endpoint and endpoint: {base_url, model, ...} go together")
         if self.fewest_words >= self.max_new_tokens:
             raise ValueError(f"fewest_words: {self.fewest_words} cannot be said in max_new_tokens {self.max_new_tokens}")
         if late := [step for step in self.checkpoints if step > self.steps]:
@@ -207,7 +211,8 @@ def grader(base: Path, examples: Sequence[Example], options: Options, threads: i
         return graders.activations(base, examples, layer=options.layer, unlike=options.unlike, threads=threads)
     if options.grader == "likelihood":
         return graders.likelihood(base, examples, unlike=options.unlike, threads=threads)
-    return graders.asked(options.grader, examples)
+    assert options.endpoint  # as Options checks
+    return graders.asked(options.endpoint, examples)
 
 
 def rewards(grade: graders.Grader, options: Options) -> Any:
