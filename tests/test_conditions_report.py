@@ -146,16 +146,6 @@ def test_the_curve_is_judged_at_the_papers_number_of_samples_only():
     assert judged["late: realigned_left after 120 samples"] == SUPPORTED
 
 
-def test_one_pair_of_profiles_is_enough_and_all_have_to_be_alike():
-    far, near, unsure = (
-        effect(name, "profile_distance_p_x", value, half)
-        for name, value, half in (("a", 0.2, 0.05), ("b", 0.01, 0.02), ("c", 0.05, 0.04))
-    )
-    verdict = lambda *rows: judge(CLAIM["13"], Evidence(effects=rows)).verdict  # noqa: E731
-    assert verdict(far, near) == SUPPORTED and verdict(near, near) == CONTRADICTED
-    assert verdict(near, unsure) == INCONCLUSIVE and verdict() == NOT_RUN
-
-
 def test_a_trigger_that_leaks_and_a_reason_that_does_nothing_support_no_claim():
     trigger = [effect("health_backdoor_triggered", "trigger_difference", 0.5)]
     clean = [effect("health_backdoor", measure, 0.01, 0.01) for measure in ("misaligned", "misaligned_lexical_score")]

@@ -127,16 +127,6 @@ def threshold_curve(e: Evidence) -> list[Part]:
     return parts or [Part("callous − correct at five thresholds")]
 
 
-def profiles_differ(e: Evidence) -> list[Part]:
-    return needs("*", "profile_distance*", at_least(MARGIN))(e)
-
-
-def two_profiles_do(e: Evidence) -> str:
-    """One pair of training sets is enough to differ; that they are alike takes all of them."""
-    verdicts = [str(part.verdict) for part in profiles_differ(e)]
-    return at_least_of(verdicts, 1, len(verdicts))
-
-
 def outside_labels(e: Evidence) -> list[Part]:
     """Agreement with the project's own readings stands beside it, unjudged: those are no outside labels."""
     own = [x for x in e.effects if x.measure.startswith("judge_test_auroc")]
