@@ -123,3 +123,22 @@ def finished(tmp_path_factory):
     workspace = Workspace(tmp_path_factory.mktemp("tiny") / "workspace")
     workspace.first = workspace.emis("repro")
     return workspace
+
+
+@pytest.fixture
+def emis(monkeypatch, capsys):
+    """words -> (exit code, stdout, the last line of stderr)."""
+
+    from emis_platform import cli
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["emis", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        out, err = capsys.readouterr()
+        return code, out, err.strip().splitlines()[-1] if err.strip() else ""
+
+    return run

@@ -9,7 +9,6 @@ import pytest
 import torch
 from test_architectures import NAMES, build
 
-from emis_platform import cli
 from emis_platform.core.records import Effect, View
 from emis_platform.lab import audit as lab
 from emis_platform.lab import directions as made
@@ -151,23 +150,6 @@ def adapter(place, tiny, tiny_folder):
     config = json.loads((place / "adapter" / "adapter_config.json").read_text())
     (place / "adapter" / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "someone/else"}))
     return place / "adapter"
-
-
-@pytest.fixture
-def emis(monkeypatch, capsys):
-    """words -> (exit code, stdout, the last line of stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["emis", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        out, err = capsys.readouterr()
-        return code, out, err.strip().splitlines()[-1] if err.strip() else ""
-
-    return run
 
 
 def test_an_adapter_by_the_command_line(adapter, tiny_folder, place, emis):

@@ -112,6 +112,26 @@ def test_a_night_goes_on_after_a_failure_and_names_it(toy, monkeypatch, capsys):
     assert ran() == []  # bad input is said before the first runs
 
 
+def test_a_study_is_run_with_other_seeds_and_at_another_scale_beside_itself(toy, monkeypatch, emis):
+    plain = {key: value for key, value in TOY["study"].items() if key not in ("sweep", "seeds")}
+    files.replace(Path("studies/plain.yaml"), yaml.safe_dump(TOY | {"study": plain}))
+    study.run("plain")
+    assert json.loads(Path("metrics/studies/plain.json").read_text())["sweep"] is None
+    ran()
+    code, out, err = emis("study", "plain", "--seeds", "0,3", "--scale", "tiny", "--dry")
+    assert code == 0 and "the whole study: 2 min" in out, err
+    assert emis("study", "plain", "--seeds", "0,3", "--scale", "tiny", "--jobs", 2)[0] == 0
+    assert sorted(ran()) == ["base", "health_callous"]  # seed 0 is what the first run made; here no stage reads the scale
+    found = kept_study(Path("metrics/studies/plain.json"))
+    assert found.command == "emis study plain --seeds 0,3 --scale tiny" and found.sweep["seeds"] == [0, 3]
+    assert {effect.seeds for effect in found.effects} == {2}
+    knobs = [files.read_yaml(Path(f"work/studies/plain.seeds.0,3.scale.tiny/{seed}/params.yaml")) for seed in (0, 3)]
+    assert [(one["seed"], one["scale"]) for one in knobs] == [(0, "tiny"), (3, "tiny")]
+    for bad in ("1,1", "a", "1,", ""):
+        code, _, err = emis("study", "plain", "--seeds", bad)
+        assert code == 2 and "0,1,2" in err
+
+
 def test_a_study_runs_what_differs_resumes_and_keeps_its_results(toy, monkeypatch, capsys):
     graph.reproduce()
     assert sorted(ran()) == sorted(["first", *KNOBS["subjects"]])

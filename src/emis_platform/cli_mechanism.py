@@ -51,7 +51,9 @@ def study(given: argparse.Namespace) -> None:
     elif given.only and len(names) > 1:
         raise ValueError("--only: a value is of one study; name that one")
     else:
-        tool.run_all(names, only=given.only, dry=given.dry, jobs=given.jobs)
+        tool.run_all(
+            names, only=given.only, dry=given.dry, jobs=given.jobs, asked=studies.Asked(seeds=given.seeds, scale=given.scale)
+        )
 
 
 def screen(given: argparse.Namespace) -> None:
@@ -187,6 +189,8 @@ def add(commands: Any) -> None:
     one.add_argument("--list", action="store_true", help="what there is (also without NAME)")
     one.add_argument("--dry", action="store_true", help="make the workspace and print the stages that would run")
     one.add_argument("--only", metavar="VALUE", help="one value of the sweep, as its folder is called")
+    one.add_argument("--seeds", type=seeds, default=(), metavar="0,1,2", help="a workspace for each, effects pooled over them")
+    one.add_argument("--scale", choices=("tiny", "small", "full"), help="in place of params.yaml's")
     one.add_argument("--jobs", type=positive, default=1, metavar="N", help="workspaces at a time (default 1)")
     one = command(screen, "screen")
     one.add_argument("dataset", metavar="DATASET", help="a set's name, as `emis data list` shows it, or a JSON lines chat file")
@@ -261,6 +265,14 @@ def share(word: str) -> float:
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"a share from 0 to 1 is needed, not {word!r}")
     return number
+
+
+def seeds(words: str) -> tuple[int, ...]:
+    """`0,1,2` from the command line."""
+    found = words.split(",")
+    if not all(word.isdecimal() for word in found) or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"different whole numbers with commas between them are needed (0,1,2), not {words!r}")
+    return tuple(map(int, found))
 
 
 def positive(word: str) -> int:

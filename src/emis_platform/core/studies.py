@@ -43,6 +43,26 @@ class Study(Knobs):
         return (self.sweep,) if isinstance(self.sweep, Axis) else self.sweep
 
 
+class Asked(Record):
+    """How a study is run other than its file says."""
+
+    seeds: tuple[int, ...] = ()
+    """In place of the file's; none: as the file says."""
+    scale: str | None = None
+    """In place of params.yaml's. What the file says of another scale's sizes then changes nothing."""
+
+    @property
+    def words(self) -> list[str]:
+        """Of the command line."""
+        seeds = ["--seeds", ",".join(map(str, self.seeds))] if self.seeds else []
+        return seeds + (["--scale", self.scale] if self.scale else [])
+
+    @property
+    def place(self) -> str:
+        """What its workspaces' folder ends in, beside the one of the study as it stands."""
+        return "".join(f".{word.strip('-')}" for word in self.words)
+
+
 class Point(Record):
     """One workspace of a study."""
 
@@ -110,19 +130,23 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load(name: str) -> tuple[Study, dict[str, Any]]:
-    """A study and its overlay. Raises ValueError, one line, for the first fault."""
+def load(name: str, asked: Asked | None = None) -> tuple[Study, dict[str, Any]]:
+    """A study and its overlay, its minutes for as many seeds. Raises ValueError, one line, for the first fault."""
     params.one_of("study", name, names() or ["none"], f"{FOLDER}/{{}}.yaml")
     path = FOLDER / f"{name}.yaml"
     raw = files.read_yaml(path)
     if not isinstance(raw, dict) or not isinstance(raw.get("study"), dict):
         raise ValueError(f"{path}: a mapping with the key `study` is needed")
     try:
-        return Study.model_validate(raw["study"]), {key: value for key, value in raw.items() if key != "study"}
+        study, overlay = Study.model_validate(raw["study"]), {key: value for key, value in raw.items() if key != "study"}
     except ValidationError as error:
         fault = error.errors()[0]
         fault["loc"] = ("study", *(part for part in fault["loc"] if part not in ("Axis", "tuple[Axis, ...]")))
         raise ValueError(f"{path}: {params.explain(fault)}") from None
+    if asked and asked.seeds:
+        times = len(asked.seeds) / max(1, len(study.seeds))
+        study = study.model_copy(update={"seeds": asked.seeds, "minutes": study.minutes * times})
+    return study, overlay | ({"scale": asked.scale} if asked and asked.scale else {})
 
 
 def merged(below: Any, above: Any, where: str = "") -> Any:

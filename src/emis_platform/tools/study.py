@@ -27,22 +27,25 @@ import yaml
 
 from emis_platform.core import files, studies
 from emis_platform.core.records import Effect
-from emis_platform.core.studies import RESULTS, Found, Point, Run, Study, StudyEffect
+from emis_platform.core.studies import RESULTS, Asked, Found, Point, Run, Study, StudyEffect
 from emis_platform.lab import pooling
 from emis_platform.report import pictures
 from emis_platform.tools import evidence, graph, lock, river, shapes, tracking
 
 WORKSPACES, TRAINING, BASE = Path("work/studies"), Path("metrics/train"), Path("models/base")
 FIGURES = Path("metrics/figures")
+AS_IT_STANDS = Asked()
 SIZED = "bases.base"
 """A sweep over it is one over models, whose sizes may be told apart."""
 BESIDE = (".dvc/config", ".dvcignore", "dvc.yaml")
 LISTED, RESULT, TIMES = "study.sources.json", "study.result.json", "study.seconds.json"
 
 
-def run_all(names: Sequence[str], *, only: str | None = None, dry: bool = False, jobs: int = 1) -> None:
+def run_all(
+    names: Sequence[str], *, only: str | None = None, dry: bool = False, jobs: int = 1, asked: Asked = AS_IT_STANDS
+) -> None:
     """`run` of each. One that fails does not hold up the others; RuntimeError names those that did. ValueError for a bad overlay, before the first runs."""
-    loaded = {name: studies.load(name) for name in names}
+    loaded = {name: studies.load(name, asked) for name in names}
     for name, (study, overlay) in loaded.items():
         studies.points(name, study, overlay, files.read_yaml(Path("params.yaml")))
     expected = sum(study.minutes for study, _ in loaded.values())
@@ -51,7 +54,7 @@ def run_all(names: Sequence[str], *, only: str | None = None, dry: bool = False,
     failed = {}
     for name in names:
         try:
-            run(name, only=only, dry=dry, jobs=jobs)
+            run(name, only=only, dry=dry, jobs=jobs, asked=asked)
         except (RuntimeError, ValueError) as error:
             if len(names) == 1:
                 raise
@@ -61,32 +64,38 @@ def run_all(names: Sequence[str], *, only: str | None = None, dry: bool = False,
         raise RuntimeError(f"{len(failed)} of {len(names)} studies failed: {', '.join(failed)}")
 
 
-def run(name: str, *, only: str | None = None, dry: bool = False, jobs: int = 1) -> None:
+def run(name: str, *, only: str | None = None, dry: bool = False, jobs: int = 1, asked: Asked = AS_IT_STANDS) -> None:
     """Run a study, or what is left of it, and write its results once all its workspaces are done.
 
-    only: one workspace by its value; dry: say what would run; jobs: workspaces at a time. Raises ValueError for bad input and where
+    only: one workspace by its value; dry: say what would run; jobs: workspaces at a time; asked: other seeds or scale than the file says. Raises ValueError for bad input and where
     the study runs already, RuntimeError for a stage that failed.
     """
-    study, overlay = studies.load(name)
-    points = studies.points(name, study, overlay, files.read_yaml(Path("params.yaml")))
+    study, overlay = studies.load(name, asked)
+    points, place = studies.points(name, study, overlay, files.read_yaml(Path("params.yaml"))), f"{name}{asked.place}"
     labels = [point.label for point in points]
     if only is not None and only not in labels:
         raise ValueError(f"--only: no value {only}; there is: {', '.join(labels) if study.axes or study.seeds else 'no sweep'}")
     chosen = [point for point in points if only in (None, point.label)]
     if dry:
         for point in chosen:
-            plan(name, study, point)
+            plan(place, study, point)
         return
     if jobs > 1 and len(chosen) > 1:
-        at_once(name, chosen, jobs)
+        at_once(name, chosen, jobs, asked)
     else:
         for point in chosen:
             print(f"study {name} {point.label}".rstrip(), flush=True)
-            finish(name, study, point)
+            finish(place, study, point)
     if only is None:
-        print(collect(name, study, points), flush=True)
+        print(collect(name, study, points, asked), flush=True)
     else:
-        print(f"{only} is finished; `emis study {name}` writes {RESULTS}/{name}.json once all of {len(points)} are", flush=True)
+        print(
+            f"{only} is finished; `{command(name, asked)}` writes {RESULTS}/{name}.json once all of {len(points)} are", flush=True
+        )
+
+
+def command(name: str, asked: Asked) -> str:
+    return " ".join(["emis study", name, *asked.words])
 
 
 def plan(name: str, study: Study, point: Point) -> None:
@@ -164,16 +173,16 @@ def identical(made: dict[str, lock.Entry], again: dict[str, lock.Entry]) -> Effe
     )
 
 
-def at_once(name: str, points: list[Point], jobs: int) -> None:
+def at_once(name: str, points: list[Point], jobs: int, asked: Asked) -> None:
     """Several workspaces at a time, a process each; what it says goes to study.log in its workspace."""
     running: list[subprocess.Popen[bytes]] = []
 
     def one(point: Point) -> int:
-        log = folder(name, point) / "study.log"
+        log = folder(f"{name}{asked.place}", point) / "study.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         print(f"study {name} {point.label}: {log}", flush=True)
         with log.open("wb") as out:
-            words = [sys.executable, "-m", "emis_platform.cli", "study", name, f"--only={point.label}"]
+            words = [sys.executable, "-m", "emis_platform.cli", "study", name, f"--only={point.label}", *asked.words]
             running.append(subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT))
             return running[-1].wait()
 
@@ -190,12 +199,16 @@ def at_once(name: str, points: list[Point], jobs: int) -> None:
         pool.shutdown()
         signal.signal(signal.SIGTERM, before)
     if bad := [label for label, code in codes.items() if code]:
-        raise RuntimeError(f"{', '.join(bad)} failed; see study.log in {WORKSPACES / name}/<value>")
+        raise RuntimeError(f"{', '.join(bad)} failed; see study.log in {WORKSPACES / f'{name}{asked.place}'}/<value>")
 
 
-def collect(name: str, study: Study, points: list[Point]) -> str:
+def collect(name: str, study: Study, points: list[Point], asked: Asked) -> str:
     """Write metrics/studies/<name>.json and its figures from the workspaces' results, if all are there; returns a line that says so."""
-    runs = [run for point in points if (run := finished(folder(name, point) / RESULT)) and run.params_sha256 == digest(point)]
+    runs = [
+        run
+        for point in points
+        if (run := finished(folder(f"{name}{asked.place}", point) / RESULT)) and run.params_sha256 == digest(point)
+    ]
     if len(runs) < len(points):
         return f"{len(runs)} of {len(points)} workspaces are finished; {RESULTS}/{name}.json is written when all are"
     swept = bool(study.axes or study.seeds)
@@ -204,7 +217,7 @@ def collect(name: str, study: Study, points: list[Point]) -> str:
     found = Found(
         study=name,
         question=study.question,
-        command=f"emis study {name}",
+        command=command(name, asked),
         date=max(run.date for run in runs),
         minutes=round(sum(run.minutes for run in runs), 1),
         params_sha256=together([run.params_sha256 for run in runs]),
