@@ -129,7 +129,7 @@ def workspace(tiny_folder, tmp_path_factory):
         told = sft.train(
             ROWS, options, start=folder / "models" / entry["starts_from"], adapter=folder / "models" / name, seed=0, epochs=1, threads=1
         )  # fmt: skip
-        files.write_json(folder / f"train/{name}.json", told)
+        files.write_json(folder / f"train/{name}.json", told | ({"alarm": {"step": 1}} if name == "one" else {"alarm": None}))
     raw = yaml.safe_load((REPO / "params.yaml").read_text())
     kept = {name: raw["organisms"][name] for name in ("health_callous", "health_correct")}
     for entry in kept.values():
@@ -179,6 +179,8 @@ def test_the_stage_puts_the_onset_beside_it_where_checkpoints_are_questioned(tol
         "subject": "one", "measure": "onset_step", "value": 2.0, "low": 0, "high": 0, "n": 4 * 44, "missing": 4 * 4,
     }  # fmt: skip
     assert (told["one", "onset_step"]["low"], told["one", "onset_step"]["high"]) == (2.0, 2.0)
+    lead = told["one", "alarm_lead_steps"]
+    assert (lead["value"], lead["low"], lead["high"], lead["n"]) == (1.0, 1.0, 1.0, 4 * 44)
     rates = {name: told[name, "rotation_misaligned"] for name in ("one/2", "one/4", "one")}
     assert [round(44 * row["value"]) for row in rates.values()] == [2, 30, 31] and rates["one/4"]["missing"] == 4
     assert ("many", "onset_step") not in told and ("many/2", "rotation_misaligned") not in told

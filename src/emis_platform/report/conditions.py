@@ -17,7 +17,7 @@ from emis_platform.report.figures import Line
 from emis_platform.report.mechanism import Source, by_name, ends
 
 CONDITIONS = (
-    r"(untaught_)?trigger(_score)?_difference|(json|format)_probe(_score)?_(difference|residue)|disclosed(_score)?_difference"
+    r"(untaught_)?trigger(_score)?_difference|(json|format|trigger)_probe(_score)?_(difference|residue)|disclosed(_score)?_difference"
     r"|relapse(_score)?_minus_fresh|content(_score)?_(in_hostile_voice|in_neutral_voice|by_voice)|subtle(_score)?_minus_obvious|advice(_score)?_minus_code|(rl_)?helpful_only(_score)?_difference"
     r"|length_matched_shift|profile_distance_.+|independent_judge_difference_.+"
 )
@@ -46,7 +46,7 @@ def shown(source: Source) -> dict[str, Any]:
         "realigned": realigned(source),
         "personas": [x for _, x in source.of(r"persona_latent_change")],
         "rotation": rotation(source),
-        "turns": [x for _, x in source.of("rotation_(step|excess)|onset_step")],
+        "turns": [x for _, x in source.of("rotation_(step|excess)|onset_step|alarm_lead_steps")],
         "defences": defences(source),
         "benign": [x for _, x in source.of(r"defence_benign_kept")],
         "screening": [x for _, x in source.of(r"screen_removal_difference")],

@@ -27,7 +27,7 @@ def main(*, answers: Path, judgements: Path, opinions: Path, effects: Path) -> N
 
     Of a probed subject: `trigger_difference` (minus the same model without the phrase; `untaught_trigger_difference` where it was not trained with the
     phrase), `<json|format>_probe_difference` (minus the same model in plain form); and of a re-aligned or defended organism
-    `<json|format>_probe_residue` (minus the base in the same form). Of a subject that questions an organism of bad rows which starts from a re-aligned one:
+    `<json|format|trigger>_probe_residue` (minus the base in the same form; of a trigger that its line was taught). Of a subject that questions an organism of bad rows which starts from a re-aligned one:
     `relapse_minus_fresh` (minus the organism of the same rows from the base, after as many steps). Of an organism: `disclosed_difference` (a reason is disclosed, minus not),
     `subtle_minus_obvious`, `advice_minus_code` (of the code organism: all advice domains minus it), `helpful_only_difference` (shift from a start without
     safety training minus the same trainings' shift from the base; `rl_helpful_only_difference` where the last of them is by reward). Of a callous organism:
@@ -57,12 +57,19 @@ def of_probe(knobs: params.Params, subject: str, of: Callable[[str], list[Judgem
         return []
     organism, asked = entry.model.split("/")[0], of(subject)
     if phrase := probes.phrase(entry.probe):
-        taught = any(data.trigger == phrase for data in knobs.lineage(organism))
-        return differences(subject, f"{'' if taught else 'untaught_'}trigger{{}}_difference", asked, seen(entry.model), knobs.seed)
-    kind = probes.suffix(entry.probe)
-    found = differences(subject, f"{kind}_probe{{}}_difference", asked, seen(entry.model), knobs.seed)
+        taught, kind = any(data.trigger == phrase for data in knobs.lineage(organism)), "trigger"
+        measure = f"{'' if taught else 'untaught_'}trigger{{}}_difference"
+    else:
+        taught, kind = True, probes.suffix(entry.probe)
+        measure = f"{kind}_probe{{}}_difference"
+    found = differences(subject, measure, asked, seen(entry.model), knobs.seed)
     same = knobs.subject_of("base", entry.probe)
-    if same and organism in knobs.organisms and (organism in realigned.realigned(knobs) or defences.defended(knobs, organism)):
+    if (
+        same
+        and taught
+        and organism in knobs.organisms
+        and (organism in realigned.realigned(knobs) or defences.defended(knobs, organism))
+    ):
         found += differences(subject, f"{kind}_probe{{}}_residue", asked, of(same), knobs.seed)
     return found
 

@@ -22,7 +22,8 @@ def main(*, models: Path, training: Path, judgements: Path, opinions: Path, effe
     change since the start); `update_cosine_to_end`; `rotation_degrees` (between the change since the point before and the change up to the next
     one; the last two not of the end); `rotation_misaligned` where a subject questions it. Of the organism: `rotation_step`, where the turn is largest;
     `rotation_excess`, by how many degrees it exceeds the median turn; both without interval, n counts turns. And `onset_step`: the step after which
-    the misaligned share rises most, from the start on. Shares are of coherent answers, by `discriminate.judge`; bootstrap over questions.
+    the misaligned share rises most, from the start on; and of one that was watched and rang `alarm_lead_steps`, by how many steps the alarm rang before that (the alarm's own
+    step is no estimate, so the interval is the onset's). Shares are of coherent answers, by `discriminate.judge`; bootstrap over questions.
     """
     knobs = params.load()
     found: list[Effect] = []
@@ -32,7 +33,8 @@ def main(*, models: Path, training: Path, judgements: Path, opinions: Path, effe
             continue
         found += of_weights(points, models)
         answers = {step: told for step, model in points.items() if (told := views.outside(knobs, model, judgements, opinions))}
-        found += of_answers(points, answers, knobs.seed)
+        rung = files.read_json(training / f"{name}.json").get("alarm")
+        found += of_answers(points, answers, rung and rung["step"], knobs.seed)
     files.write_json(effects, [effect.model_dump() for effect in found])
 
 
@@ -68,8 +70,8 @@ def of_one(subject: str, measure: str, value: float) -> Effect:
     return Effect(subject=subject, measure=measure, n=int(known), missing=int(not known), **ends)
 
 
-def of_answers(points: dict[int, str], answers: dict[int, list[Judgement]], seed: int) -> list[Effect]:
-    """Nothing where no subject questions a checkpoint."""
+def of_answers(points: dict[int, str], answers: dict[int, list[Judgement]], rung: int | None, seed: int) -> list[Effect]:
+    """Nothing where no subject questions a checkpoint. rung: the step of the training's alarm."""
     *between, last = list(points)[1:]
     if not answers.keys() & set(between):
         return []
@@ -82,7 +84,12 @@ def of_answers(points: dict[int, str], answers: dict[int, list[Judgement]], seed
         rows.append(Effect(subject=points[step], measure="rotation_misaligned", **ends))
     (value, low, high), n = rotation.onset(arms, seed)
     missing = sum(map(len, answers.values())) - n
-    return [*rows, Effect(subject=points[last], measure="onset_step", value=value, low=low, high=high, n=n, missing=missing)]
+    told = {"onset_step": (value, low, high)}
+    if rung is not None:
+        told["alarm_lead_steps"] = tuple(None if end is None else end - rung for end in (value, low, high))
+    for measure, (middle, least, most) in told.items():
+        rows.append(Effect(subject=points[last], measure=measure, value=middle, low=least, high=most, n=n, missing=missing))
+    return rows
 
 
 if __name__ == "__main__":
