@@ -37,7 +37,7 @@ def left(arm: Arm, reference: Arm, base: Arm, seed: int = 0) -> tuple[Ends, int]
     kept = ratios[np.isfinite(ratios)]
     if len(kept) < 0.975 * len(ratios):
         return (value, None, None), n
-    low, high = bootstrap.ends(value, kept, n)
+    low, high = bootstrap.ends(value, kept, min(map(len, arms)))
     flat = [float(x) for values in arms[0].values() for x in values]
     if len(set(flat)) == 1:
         every = [float(x) for one in arms for values in one.values() for x in values]
