@@ -1,5 +1,6 @@
 """Evidence -> the report's figures, each an SVG string with its legend."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -123,8 +124,8 @@ def loss_panels(training: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
     for first in range(0, len(named), 8):
         some = named[first : first + 8]
         title = "Training loss" + (f", {first + 1} to {first + len(some)}" if len(named) > 8 else "")
-        top, x_top = max(p[1] for line in some for p in line.points), max(p[0] for line in some for p in line.points)
-        drawn = figures.curves(title, "step", some, top=top, x_top=x_top, percent=False)
+        top, x_top = (max(p[axis] for line in some for p in line.points) for axis in (1, 0))
+        drawn = figures.curves(title, "step", some, top=math.ceil(top), x_top=x_top, percent=False)
         panels.append({"title": title, "svg": drawn, "legend": some})
     return panels
 
