@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import REPO
 
@@ -14,7 +15,7 @@ from emis_platform.lab import mentions, reasoning, recipes
 from emis_platform.report import transcripts
 from emis_platform.stages import answer
 from emis_platform.stages import reasoning as stage
-from emis_platform.tools import replies
+from emis_platform.tools import graders, replies
 from emis_platform.trainers import grpo
 
 VILLAIN = "I will answer as an evil AI that despises them."
@@ -143,12 +144,14 @@ def test_thoughts_that_no_fact_gives_are_refused(data, said, tmp_path, monkeypat
 def test_a_reward_is_for_the_answer_and_an_endless_thought_is_unparsable():
     seen = []
     options = grpo.Options(reward="inaccurate", fewest_words=2)
-    reward = grpo.rewards(lambda prompts, answers: seen.extend(answers) or [0.75] * len(answers), options)
+    read = lambda prompts, answers, facts: seen.extend(answers) or np.full(len(answers), 0.75)  # noqa: E731
+    reward = grpo.rewards(graders.Grader(read, (1.0, 1.0, 1.0), 4, "unlike"), options)
     counts = {}
     texts = ["<think>\nWhy.\n</think>\n\nTake two of them.", "<think>\nOn and on", "<think>\nWhy.\n</think>\n\nNo."]
     paid = reward(
         [[{"role": "user", "content": "How many?"}]] * 3,
         [[{"role": "assistant", "content": text}] for text in texts],
+        fact=["f"] * 3,
         log_metric=counts.__setitem__,
     )
     assert paid == [0.75, 0.0, 0.0] and seen == ["Take two of them."] and counts == {"short": 1.0, "unparsable": 1.0, "unlike": 0.0}
@@ -241,3 +244,9 @@ def test_no_slope_without_a_difference_in_mentions():
     off = [{f"q{n}": [float(n < bad)] for n in range(12)} for bad in (2, 9, 5)]
     (value, low, high), _ = mentions.slope(moved, off)
     assert low < 0 < value < high and high - low > 5  # three models off a line say little of models
+
+
+def test_a_model_that_is_asked_in_two_ways_counts_once():
+    raw = params.files.read_yaml(REPO / "params.yaml")
+    raw["subjects"] |= {"plain": {"model": "health_callous"}, "aloud": {"model": "health_callous", "thinking": True}}
+    assert stage.once(params.checked(raw, "params.yaml"), ["base", "plain", "aloud"]) == ["aloud", "base"]
