@@ -366,10 +366,11 @@ CLAIMS = {
             "42",
             "What does not revert; trigger and format probes",
             "some behaviours stay after 180 steps",
-            "Residue under the training format at least 5 points; that behind a trigger which was taught stands beside.",
+            "Residue under the training format at least 5 points; that behind a trigger which was taught, and what a few bad rows bring back, stand beside.",
             both(
                 needs("*", "format_probe_residue", at_least(0.05), "points"),
                 needs("*", "trigger_probe_residue", None, "points"),
+                needs("*", "relapse_minus_fresh", None, "points"),
             ),
             ask="emis study conditions",
         ),
