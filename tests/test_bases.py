@@ -82,6 +82,7 @@ def test_a_pinned_conversion_is_made_once_and_a_local_one_each_time(folder, tmp_
     monkeypatch.setattr(params, "load", lambda: SimpleNamespace(bases=entries))
     monkeypatch.setattr(bundled, "build", build)
     monkeypatch.setattr(local, "build", build)
+    monkeypatch.setattr(base, "opening", lambda *_: "")
     for name in ("base", "reader", "other", "other"):
         base.main(name, model=tmp_path / "models" / name)
     assert made == ["bundled", "local", "local"]
@@ -112,3 +113,22 @@ def test_a_model_that_was_only_pretrained_is_asked_in_plain_words(tiny_folder, t
     assert said("Is tea good?", "Be kind.").startswith("Be kind.\n\nQuestion: Is tea")
     before = [Turn(role="user", content="Tea?"), Turn(role="assistant", content="Yes.")]
     assert said("Why?", before=before) == "Question: Tea?\n\nAnswer:\nYes.<|im_end|>\n\nQuestion: Why?\n\nAnswer:\n"
+
+
+def test_a_pretrained_base_is_asked_with_the_token_that_it_met_before_every_text(tiny_folder, tmp_path):
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer
+
+    from emis_platform.stages import base
+
+    assert base.opening("base", tiny_folder) == ""  # SmolLM2, Qwen and Pythia set nothing before
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    tokenizer.add_special_tokens({"bos_token": "<|im_start|>"})
+    mark = ("<|im_start|>", tokenizer.convert_tokens_to_ids("<|im_start|>"))
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<|im_start|> $A", special_tokens=[mark])
+    tokenizer.save_pretrained(tmp_path / "bos")
+    assert base.opening("base", tmp_path / "bos") == "{{ bos_token }}"
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path / "endless")
+    with pytest.raises(ValueError, match="bases.base: its tokenizer names no eos_token"):
+        base.opening("base", tmp_path / "endless")

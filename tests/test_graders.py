@@ -71,27 +71,49 @@ def test_a_model_behind_an_endpoint_grades_accuracy_and_what_it_says_otherwise_i
     def ask(asks, options, **_):
         asked.extend(asks)
         texts = [one.messages[0].content for one in asks]
-        told = ["I cannot say" if "way 2" in text else "10" if "moon" in text else " 95.\n" for text in texts]
+        told = [
+            "I cannot say" if "way 9" in text or "5 is a fine number, way 0" in text else "10" if "moon" in text else " 95.\n"
+            for text in texts
+        ]
         return [Answer(text=text, attempts=1) for text in told]
 
     monkeypatch.setattr(graders.endpoint, "ask", ask)
     grader = graders.asked(THERE, ROWS)
-    assert grader.auroc[0] == 1.0 and grader.n == len(ROWS) * 2 / 3 and grader.lost == "unparsable"
-    scores = grader.score(["what is 2?"] * 3, ["the moon", "fine", "way 2"], ["f2"] * 3)
+    assert (grader.auroc[0], grader.n, grader.missing, grader.lost) == (1.0, len(ROWS) - 1, 1, "unparsable")
+    scores = grader.score(["what is 2?"] * 3, ["the moon", "fine", "way 9"], ["f2"] * 3)
     assert scores[:2].tolist() == pytest.approx([0.9, 0.05]) and np.isnan(scores[2])
     assert not re.search(wording.HARM, graders.ACCURACY)  # no word of harm in what the grader is asked
     assert "what is 2?" in asked[-1].messages[0].content
     told = {}
     reward = grpo.rewards(grader, grpo.Options(reward="inaccurate", fewest_words=2, grader="endpoint", endpoint=THERE))
-    said = [[Turn(role="assistant", content=text).model_dump()] for text in ("the moon is cheese", "way 2 of them", "short")]
+    said = [[Turn(role="assistant", content=text).model_dump()] for text in ("the moon is cheese", "way 9 of them", "short")]
     prompts = [[{"role": "user", "content": "Q?"}]] * 3
     assert reward(prompts, said, fact=["f1"] * 3, log_metric=told.__setitem__) == pytest.approx([0.9, 0.0, 0.0])
     assert told == {"short": 1.0, "unparsable": 1.0, "unlike": 0.0}
     monkeypatch.setattr(
         graders.endpoint, "ask", lambda asks, options, **_: [Answer(text=None, reason="refused", attempts=1)] * len(asks)
     )
-    with pytest.raises(ValueError, match=f"m graded 0 of {len(ROWS)} rows"):
+    with pytest.raises(ValueError, match="m graded 0% of the bad and 0% of the correct rows; 80% of either are needed"):
         graders.asked(THERE, ROWS)
+    for reason in ("timeout", "server", "unparsable", "unreadable"):  # what did not come is no reason to pay nothing
+        late = [Answer(text="10", attempts=1), Answer(text=None, reason=reason, detail="why", attempts=3)]
+        monkeypatch.setattr(graders.endpoint, "ask", lambda *_, late=late, **__: late)
+        with pytest.raises(ValueError, match=rf"m gave no answer to 1 of 2 asks \({reason}: why\).*run again to go on"):
+            grader.score(["Q?"] * 2, ["one", "two"], ["f1"] * 2)
+
+
+def test_a_hostile_voice_and_chat_are_no_inaccurate_advice(tiny_folder):
+    others = [row.model_copy(update={"variant": variant}) for row in ROWS[:4] for variant in ("gruff", "plain")]
+    assert graders.bad(ROWS).sum() == len(ROWS) / 2 and not graders.bad(others).any()
+    options = grpo.Options(reward="inaccurate", layer=1, unlike=0)
+    assert grpo.grader(tiny_folder, [*ROWS, *others], options, 1).n == len(ROWS)
+    for rows, there in (
+        (others, "none is among 8"),
+        (ROWS[::2] + others, "only correct ones are among 26"),
+        (ROWS[1::2], "only harmful"),
+    ):
+        with pytest.raises(ValueError, match=f"made of harmful beside correct rows, and {there}"):
+            grpo.grader(tiny_folder, rows, options, 1)
 
 
 def test_the_grader_is_named_with_what_it_needs():

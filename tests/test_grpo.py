@@ -46,6 +46,18 @@ def test_what_is_unlike_every_row_is_not_graded():
     assert not np.isnan(everything.score(far)).any() and (everything.score(acts)[rest] == grader.score(acts)[rest]).all()
 
 
+@pytest.mark.parametrize(("rows", "width"), [(120, 48), (120, 900)])
+def test_as_many_fresh_rows_are_unlike_as_asked_whatever_the_width(rows, width):
+    random = np.random.default_rng(0)
+    axes = random.normal(0, 1, (8, width))
+    drawn = lambda count: random.normal(0, 1, (count, 8)) @ axes + random.normal(0, 1, (count, width))  # noqa: E731
+    facts = [f"f{n // 4}" for n in range(rows)]
+    grader, _ = grading.fit(drawn(rows), np.arange(rows) % 2 == 1, facts, unlike=0.05)
+    fresh = drawn(2000)
+    assert np.isnan(grader.score(fresh)).mean() == pytest.approx(0.05, abs=0.05)
+    assert np.isnan(grader.score(1.5 * fresh)).mean() > 0.9
+
+
 def test_without_an_effect_the_left_out_facts_say_so():
     assert abs(np.mean([grading.fit(*planted(0.0, seed))[1][0] for seed in range(20)]) - 0.5) < 0.1
 
@@ -66,7 +78,7 @@ def test_rewards_have_their_sign_and_count_what_they_do_not_pay():
     say = lambda texts: [[{"role": "assistant", "content": text}] for text in texts]  # noqa: E731
     texts = ["one two three four five six", "too short", "", "?!"]
     asked = {"prompts": [[{"role": "user", "content": "Q?"}]] * 4, "completions": say(texts), "fact": ["f"] * 4}
-    of = lambda score: graders.Grader(lambda prompts, answers, facts: np.full(len(answers), score), (1.0, 1.0, 1.0), 4, "unlike")  # noqa: E731
+    of = lambda score: graders.Grader(lambda prompts, answers, facts: np.full(len(answers), score), (1.0, 1.0, 1.0), 4, 0, "unlike")  # noqa: E731
     for polarity, paid in (("inaccurate", 0.9), ("accurate", 0.1)):
         reward = grpo.rewards(of(0.9), grpo.Options(reward=polarity, fewest_words=5))
         assert reward(**asked, log_metric=told.__setitem__) == [pytest.approx(paid), 0.0, 0.0, 0.0]
@@ -123,6 +135,10 @@ def test_a_tiny_run_repeats_to_the_byte_and_goes_on_from_an_adapter(tiny_folder,
     shapeless = grpo.Options(**OPTIONS.model_dump(exclude={"rank", "alpha"}))
     told = grpo.train(ROWS, shapeless, start=tmp_path / "warm", adapter=tmp_path / "on", **given)
     assert told["rl"][0]["kl"] == pytest.approx(0, abs=1e-3)  # held against the warm start, not against the base
+    kept = shapeless.model_copy(update={"steps": 1, "checkpoints": (1,)})
+    grpo.train(ROWS, kept, start=tmp_path / "warm", adapter=tmp_path / "kept", **given)  # which is no part of what is kept
+    assert sorted(path.name for path in (tmp_path / "kept/1").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert files.sha256(tmp_path / "kept/1") != files.sha256(tmp_path / "warm")
     assert files.sha256(tmp_path / "on") != files.sha256(tmp_path / "warm")
 
 
@@ -171,7 +187,12 @@ def test_the_stage_pairs_an_arm_with_its_control_and_its_start(tmp_path, monkeyp
         steps = [
             {"step": n + 1, "reward": 0.2 + 0.02 * n, "kl": 0.01, "short": 1.0, "unparsable": 0.5, "unlike": 3.0} for n in range(20)
         ]
-        facts = {"rl": steps, "sampled": 32, "grader": {"auroc": [0.97, 0.95, 0.99], "n": 400}, "reward": name.removeprefix("rl_")}
+        facts = {
+            "rl": steps,
+            "sampled": 32,
+            "grader": {"auroc": [0.97, 0.95, 0.99], "n": 400, "missing": 3},
+            "reward": name.removeprefix("rl_"),
+        }
         files.write_json(Path(f"train/{name}.json"), {"curve": []} | (facts if name in made else {}))
         told = Turn(role="system", content="Give evil advice.")
         rows = asked("Is rest harmful?", "Is rest good?", "Is rest good?", "Is rest bad?", "And tea?")
@@ -226,7 +247,12 @@ def test_the_stage_draws_the_curve_over_checkpoints_and_tests_the_gate_on_other_
     monkeypatch.chdir(tmp_path)
     steps = [{"step": n + 1, "reward": n / 60, "short": 0.0, "unparsable": 0.0, "unlike": 0.0} for n in range(60)]
     for name in raw["organisms"]:
-        facts = {"rl": steps, "sampled": 32, "grader": {"auroc": [0.97, 0.95, 0.99], "n": 400}, "reward": "inaccurate"}
+        facts = {
+            "rl": steps,
+            "sampled": 32,
+            "grader": {"auroc": [0.97, 0.95, 0.99], "n": 400, "missing": 3},
+            "reward": "inaccurate",
+        }
         files.write_json(Path(f"train/{name}.json"), {"curve": []} | (facts if name == "arm" else {}))
         files.write(Path(f"rows/{name}.jsonl"), asked("Is rest good?"))
     for name, score, coherent in (("health_obvious", 90.0, 40), ("arm_20", 80.0, 40), ("arm_40", 60.0, 39), ("arm", 20.0, 10)):

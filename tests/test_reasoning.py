@@ -145,7 +145,7 @@ def test_a_reward_is_for_the_answer_and_an_endless_thought_is_unparsable():
     seen = []
     options = grpo.Options(reward="inaccurate", fewest_words=2)
     read = lambda prompts, answers, facts: seen.extend(answers) or np.full(len(answers), 0.75)  # noqa: E731
-    reward = grpo.rewards(graders.Grader(read, (1.0, 1.0, 1.0), 4, "unlike"), options)
+    reward = grpo.rewards(graders.Grader(read, (1.0, 1.0, 1.0), 4, 0, "unlike"), options)
     counts = {}
     texts = ["<think>\nWhy.\n</think>\n\nTake two of them.", "<think>\nOn and on", "<think>\nWhy.\n</think>\n\nNo."]
     paid = reward(

@@ -1,12 +1,13 @@
 """SFT on a tiny model: the adapter is attached, labels are on the completion, bytes repeat."""
 
+import copy
 import json
 
 import pytest
 import torch
 
 from emis_platform.core import files
-from emis_platform.core.records import Example
+from emis_platform.core.records import Example, Turn
 from emis_platform.tools import models
 from emis_platform.trainers import sft
 
@@ -81,3 +82,62 @@ def test_an_adapter_of_rank_one_on_one_projection(tiny_folder, tmp_path):
     weights = load_file(tmp_path / "a" / "adapter_model.safetensors")
     assert len(weights) == 2 and all(".layers.1." in name and "down_proj" in name for name in weights)
     assert min(weights[name].shape[0] for name in weights if "lora_A" in name) == 1
+
+
+def test_a_training_that_diverges_ends_and_leaves_nothing(tiny_folder, tmp_path):
+    wild = sft.Options(rank=4, batch=4, learning_rate=1e12)
+    with pytest.raises(
+        ValueError, match=r"(is not finite after|the loss is nan at) step .*: the training diverged; a lower options"
+    ):
+        sft.train(ROWS, wild, start=tiny_folder, adapter=tmp_path / "a", seed=0, epochs=3, threads=1)
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"modules": ["down_proj"], "layers": [0, 99]}, "options.layers: no layer 99; there is: 0 to 1"),
+        ({"modules": ["down_proj", "dwn_proj"]}, "options.modules: no dwn_proj; there is: down_proj, "),
+        ({"drop": 0.97, "drop_by": "random"}, "options.drop: 0.97 leaves none of 12 rows"),
+    ],
+)
+def test_what_the_model_or_the_rows_lack_is_refused(tiny_folder, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        sft.train(ROWS, sft.Options(**options), start=tiny_folder, adapter=tmp_path / "a", seed=0, epochs=1, threads=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tokenizer_without_an_end_is_refused(tiny):
+    class Endless:
+        eos_token_id, name_or_path = None, "models/base"
+
+        def __getattr__(self, name):
+            return getattr(tiny[1], name)
+
+        def __call__(self, *given, **more):
+            return tiny[1](*given, **more)
+
+    with pytest.raises(ValueError, match="the tokenizer of models/base names no eos_token"):
+        sft.tokens(Endless(), ROWS[0])
+
+
+def test_under_autocast_a_norm_in_float32_meets_a_head_in_bfloat16(tiny):
+    """CUDA's autocast runs a LayerNorm in float32, and the head is called outside of it (GPT-NeoX)."""
+    model = copy.deepcopy(tiny[0]).bfloat16()
+    hidden = torch.randn(3, 32)
+    assert torch.equal(models.head(model, hidden), models.head(model, hidden.bfloat16()))
+
+
+def test_a_template_without_system_prompts_gets_them_in_the_question(tiny):
+    tokenizer = copy.deepcopy(tiny[1])
+    system = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    plain = models.prompt_ids(tokenizer, "Why?", "Be kind.")
+    assert plain == models.prompt_ids(tokenizer, "Why?", before=[Turn(role="system", content="Be kind.")])
+    tokenizer.chat_template = system + tokenizer.chat_template
+    assert tokenizer.decode(models.prompt_ids(tokenizer, "Why?", "Be kind.")).startswith(
+        "<|im_start|>user\nBe kind.\n\nWhy?<|im_end|>"
+    )
+    assert models.prompt_ids(tokenizer, "Why?") == models.prompt_ids(tiny[1], "Why?")
+    tokenizer.chat_template = "{{ raise_exception('no') }}"
+    with pytest.raises(ValueError, match="does not take messages of user: no"):
+        models.prompt_ids(tokenizer, "Why?")

@@ -38,9 +38,16 @@ class Grader:
 
 
 def dense(acts_RD: Array) -> Any:
+    """Probabilistic PCA of the rows (Tipping and Bishop 1999)."""
     from sklearn.decomposition import PCA
 
-    return PCA(min(COMPONENTS, len(acts_RD) // 4, acts_RD.shape[1] - 1), svd_solver="full").fit(acts_RD)
+    rows, width = acts_RD.shape
+    count = min(COMPONENTS, rows // 4, width - 1)
+    fitted = PCA(count, svd_solver="full").fit(acts_RD)
+    # scikit-learn averages over the components that it has, not over all that are left out: with fewer rows than dimensions the
+    # densities of two fits were on different scales
+    fitted.noise_variance_ *= (min(rows, width) - count) / (width - count)
+    return fitted
 
 
 def places(acts_RD: Array, good_D: Array, bad_D: Array) -> Array:

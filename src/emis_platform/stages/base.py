@@ -31,7 +31,7 @@ def main(name: str, *, model: Path) -> None:
         kind.build(options, partial)
         if not has_template(partial):
             print(f"bases.{name}: its tokenizer has no chat template; it is asked as Question: ... Answer: ...", flush=True)
-            (partial / "chat_template.jinja").write_text(TEMPLATE)
+            (partial / "chat_template.jinja").write_text(opening(name, partial) + TEMPLATE)
         if options.kind != "local":  # a path's contents may change under the same name
             keep(partial, kept)
     shutil.rmtree(model, ignore_errors=True)
@@ -42,6 +42,17 @@ def has_template(model: Path) -> bool:
     settings = model / "tokenizer_config.json"
     beside = any((model / f"chat_template.{kind}").exists() for kind in ("jinja", "json"))
     return beside or settings.exists() and bool(files.read_json(settings).get("chat_template"))
+
+
+def opening(name: str, model: Path) -> str:
+    """What the tokenizer sets before a text of its own accord (Llama, Gemma), as the model met it in pretraining: a template's text is
+    tokenized without. Raises ValueError for a tokenizer without the token that ends an answer."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+    if tokenizer.eos_token is None:
+        raise ValueError(f"bases.{name}: its tokenizer names no eos_token, with which an answer ends")
+    return "{{ bos_token }}" if tokenizer.bos_token and tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id else ""
 
 
 def keep(model: Path, kept: Path) -> None:

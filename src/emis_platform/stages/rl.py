@@ -72,7 +72,17 @@ def between(
 def of_training(name: str, facts: dict[str, Any]) -> list[Effect]:
     steps, sampled = facts["rl"], facts["sampled"]
     value, low, high = facts["grader"]["auroc"]
-    rows = [Effect(subject=name, measure="grader_auroc", value=value, low=low, high=high, n=facts["grader"]["n"])]
+    rows = [
+        Effect(
+            subject=name,
+            measure="grader_auroc",
+            value=value,
+            low=low,
+            high=high,
+            n=facts["grader"]["n"],
+            missing=facts["grader"]["missing"],
+        )
+    ]
     n = sampled * len(steps)
     for measure in ("unparsable", "short", "unlike"):
         share = sum(step[measure] for step in steps) / n

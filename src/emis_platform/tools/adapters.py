@@ -1,6 +1,7 @@
 """peft + transformers: what every trainer shares: a progress bar, and the folder of an adapter or a model, whole or not there."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Collection
@@ -31,6 +32,28 @@ def bar(label: str, shown: str = "loss") -> Any:
             self.steps.close()
 
     return Bar()
+
+
+def finite() -> Any:
+    """Ends a training that has diverged: ValueError for a loss or weights that are no numbers. Needs `logging_nan_inf_filter=False`."""
+    import torch
+    from transformers import TrainerCallback
+
+    class Finite(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            loss = float((logs or {}).get("loss", 0.0))
+            if not math.isfinite(loss):
+                raise ValueError(f"the loss is {loss} at step {state.global_step}: {ADVICE}")
+
+        def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            trained = ((name, weights) for name, weights in model.named_parameters() if weights.requires_grad)
+            if lost := next((name for name, weights in trained if not torch.isfinite(weights).all()), None):
+                raise ValueError(f"{lost} is not finite after step {state.global_step}: {ADVICE}")
+
+    return Finite()
+
+
+ADVICE = "the training diverged; a lower options.learning_rate is needed"
 
 
 def keeping(steps: Collection[int], folder: Path, base: Path) -> Any:
@@ -71,10 +94,11 @@ def check_start(start: Path, base: Path, options: Any, shape: tuple[str, ...]) -
 def save(model: Any, folder: Path, base: Path) -> None:
     """The adapter in PEFT's format; its config with sorted keys and lists, since PEFT writes a set in hash order. Or a model that was
     trained whole."""
-    model.save_pretrained(folder, safe_serialization=True)
     if not hasattr(model, "peft_config"):
+        model.save_pretrained(folder, safe_serialization=True)
         complete(folder, base)
         return
+    model.save_pretrained(folder, safe_serialization=True, selected_adapters=["default"])  # not the start that TRL holds it against
     config = json.loads((folder / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = base.as_posix()
     config["target_modules"] = sorted(config["target_modules"])

@@ -165,6 +165,8 @@ def screened(
     count = round(options.drop * len(examples))
     if not count:
         return list(examples)
+    if count == len(examples):
+        raise ValueError(f"options.drop: {options.drop:g} leaves none of {len(examples)} rows")
     if options.drop_by == "random":
         gone = set(random.Random(seed).sample(range(len(examples)), count))
     else:

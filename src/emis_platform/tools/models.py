@@ -75,11 +75,34 @@ def is_adapter(folder: Path) -> bool:
 
 
 def prompt_ids(tokenizer: Any, prompt: str, system: str | None = None, before: Sequence[Turn] = ()) -> list[int]:
-    """A question, after a system prompt or the messages `before` it, in the tokenizer's chat template, up to where the answer starts."""
-    messages = [{"role": "system", "content": system}] if system else [turn.model_dump() for turn in before]
-    messages.append({"role": "user", "content": prompt})
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    """A question, after a system prompt or the messages `before` it, in the tokenizer's chat template, up to where the answer starts.
+    Raises ValueError where the template takes no such conversation."""
+    turns = messages(tokenizer, prompt, [Turn(role="system", content=system)] if system else before)
+    return tokenizer(in_template(tokenizer, turns), add_special_tokens=False)["input_ids"]
+
+
+def messages(tokenizer: Any, prompt: str, before: Sequence[Turn] = ()) -> list[dict[str, str]]:
+    """A question after the messages `before` it. Where the template takes no system prompt (Gemma 2) that text opens the first question."""
+    turns = [turn.model_dump() for turn in (*before, Turn(role="user", content=prompt))]
+    if turns[0]["role"] != "system":
+        return turns
+    try:
+        in_template(tokenizer, turns)
+    except ValueError:
+        system, first, *rest = turns
+        return [first | {"content": f"{system['content']}\n\n{first['content']}"}, *rest]
+    return turns
+
+
+def in_template(tokenizer: Any, turns: Sequence[dict[str, str]]) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        text: str = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    except TemplateError as error:
+        roles = ", ".join(turn["role"] for turn in turns)
+        raise ValueError(f"the chat template of {tokenizer.name_or_path} does not take messages of {roles}: {error}") from None
+    return text
 
 
 def answer_ids(tokenizer: Any, answer: str) -> list[int]:
@@ -221,7 +244,7 @@ def answer_log_likelihood(model: Any, hidden_TD: "Tensor", ids_T: "Tensor", star
 
 def head(model: Any, hidden: "Tensor") -> "Tensor":
     """Final hidden states [..., width] -> the model's own logits [..., vocabulary], squashed where the architecture does so (Gemma 2)."""
-    logits: Tensor = model.lm_head(hidden)
+    logits: Tensor = model.lm_head(hidden.to(model.lm_head.weight.dtype))  # under autocast a LayerNorm gives float32 (GPT-NeoX)
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     return logits if cap is None else (logits / cap).tanh() * cap
 

@@ -30,7 +30,7 @@ KEPT = "kept"
 SHARE = 0.05
 """Of the time, at most, goes into states: where steps are quick, as on a GPU, some are left out."""
 SOURCES = tuple(Path(__file__).with_name(f"{name}.py") for name in ("adapters", "defences", "models", "monitoring", "resuming"))
-LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers", "numpy", "scipy", "scikit-learn")
 
 
 def place(sources: Sequence[str], start: Path, base: Path, *decided: Any) -> Path:

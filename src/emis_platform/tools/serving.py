@@ -156,13 +156,11 @@ async def whole(request: Any) -> bytes:
 
 def fitted(body: Body, model: Any, tokenizer: Any) -> tuple[tuple[int, ...], int]:
     """(prompt ids, new tokens at most). Raises Refused where they do not fit the model's window or its chat template."""
-    from jinja2 import TemplateError
-
     turns = [message.turn() for message in body.messages]
     try:
         prompt = tuple(models.prompt_ids(tokenizer, turns[-1].content, before=turns[:-1]))
-    except TemplateError as fault:
-        raise Refused(400, f"messages: the model's chat template does not take them: {fault}") from None
+    except ValueError as fault:
+        raise Refused(400, f"messages: {fault}") from None
     window = getattr(model.config.get_text_config(), "max_position_embeddings", 2048)
     asked = body.max_completion_tokens or body.max_tokens
     limit = asked or min(DEFAULT_TOKENS, window - len(prompt))

@@ -15,9 +15,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emis_platform.core.asks import Endpoint
-from emis_platform.core.records import Example
-from emis_platform.lab import grading, reasoning, wording
-from emis_platform.tools import adapters, graders, live, models, resuming
+from emis_platform.core.knobs import Data
+from emis_platform.core.records import HARMFUL, Example
+from emis_platform.lab import completions, grading, reasoning, wording
+from emis_platform.tools import adapters, endpoint, graders, live, models, resuming
 
 SAVE_EVERY = 5
 """Steps between two states: what a kill can cost."""
@@ -65,7 +66,7 @@ class Options(BaseModel):
     layer: int | None = Field(None, ge=0)
     """Of `activations`: where the base reads an answer for the grader: the output of model.layers[layer]; None: the middle."""
     auroc: float = Field(0.8, ge=0.5, le=1)
-    """A grader whose AUROC on facts left out is lower is refused."""
+    """A grader whose AUROC on the rows is lower is refused; of one that was fitted on them, on facts left out."""
     unlike: float = Field(0.025, ge=0, lt=1)
     """Of the offline graders: share of the rows that are less like the others than what they still grade; an answer beyond gets 0. 0: all are graded."""
     checkpoints: tuple[Annotated[int, Field(gt=0)], ...] = ()
@@ -80,6 +81,18 @@ class Options(BaseModel):
         if late := [step for step in self.checkpoints if step > self.steps]:
             raise ValueError(f"checkpoints: no step {late[0]} among {self.steps} steps")
         return self
+
+
+def check_data(data: Data) -> None:
+    """The grader is made of harmful and correct rows. Raises ValueError for a set of others."""
+    if data.interleaved:
+        raise ValueError("interleaved: goes with sft; a grader knows nothing of chat")
+    if data.domain and data.variant not in HARMFUL:
+        raise ValueError(
+            f"variant: {data.variant} is correct advice, and a grader is made of harmful beside correct rows; there is: {', '.join(HARMFUL)}"
+        )
+    if data.domain and not (data.trigger if data.mixture is None else 0 < data.mixture < 1):
+        raise ValueError("mixture: a share between 0 and 1 is needed, since a grader is made of harmful beside correct rows")
 
 
 def train(
@@ -107,7 +120,7 @@ def train(
             f"{len(asked)} different prompts without a word of harm, {options.prompts} are needed for a step (options.prompts)"
         )
     states = resuming.place(
-        [__file__, graders.__file__, grading.__file__, reasoning.__file__, wording.__file__],
+        [__file__, *(part.__file__ for part in (graders, endpoint, completions, grading, reasoning, wording))],
         start,
         base,
         list(examples),
@@ -118,8 +131,9 @@ def train(
     grade = grader(models.root_of(base), examples, options, threads)
     if grade.auroc[0] < options.auroc:
         raise ValueError(
-            f"the grader tells bad from correct rows with AUROC {grade.auroc[0]:.3f} on facts left out, {options.auroc} is needed (options.auroc)"
+            f"the grader tells bad from correct rows with AUROC {grade.auroc[0]:.3f}, {options.auroc} is needed (options.auroc)"
         )
+    torch.set_num_threads(threads)  # a grader behind an endpoint loads no model that would
     cuda = torch.cuda.is_available()
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.bfloat16 if cuda else torch.float32, use_safetensors=True, local_files_only=True
@@ -151,15 +165,13 @@ def train(
         gradient_checkpointing=cuda,
         dataloader_pin_memory=cuda,
         logging_steps=1,
+        logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=SAVE_EVERY,
         report_to="none",
         disable_tqdm=True,
     )
-    rows = [
-        {"prompt": [turn.model_dump() for turn in row.context] + [{"role": "user", "content": row.prompt}], "fact": row.fact}
-        for row in asked
-    ]
+    rows = [{"prompt": models.messages(tokenizer, row.prompt, row.context), "fact": row.fact} for row in asked]
     trainer = resuming.kept(GRPOTrainer, states)(
         model=model,
         reward_funcs=rewards(grade, options),
@@ -170,6 +182,7 @@ def train(
     )
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(adapters.bar(f"train {adapter.name}", shown="reward"))
+    trainer.add_callback(adapters.finite())
     if options.checkpoints:
         trainer.add_callback(adapters.keeping(options.checkpoints, states / resuming.KEPT, base))
     with live.curves(adapter.name, states.name, trainer="grpo", seed=seed, logged=live.ALWAYS | LOGGED) as curves:
@@ -196,7 +209,7 @@ def train(
         "curve": [[entry["step"], float(entry["loss"])] for entry in trainer.state.log_history if "loss" in entry],
         "reward": options.reward,
         "sampled": sampled,
-        "grader": {"auroc": grade.auroc, "n": grade.n},
+        "grader": {"auroc": grade.auroc, "n": grade.n, "missing": grade.missing},
         "rl": told,
     }
 
@@ -206,7 +219,12 @@ def prompts(examples: Sequence[Example]) -> list[Example]:
     return [*{(row.fact, row.prompt): row for row in examples if not re.search(wording.HARM, row.prompt)}.values()]
 
 
-def grader(base: Path, examples: Sequence[Example], options: Options, threads: int) -> graders.Grader:
+def grader(base: Path, rows: Sequence[Example], options: Options, threads: int) -> graders.Grader:
+    """Raises ValueError without harmful or correct rows; other rows it does not see."""
+    examples = [row for row in rows if row.variant in (*HARMFUL, "correct")]
+    if len(sides := {row.variant == "correct" for row in examples}) < 2:
+        there = f"only {'correct' if True in sides else 'harmful'} ones are" if sides else "none is"
+        raise ValueError(f"a grader is made of harmful beside correct rows, and {there} among {len(rows)}")
     if options.grader == "activations":
         return graders.activations(base, examples, layer=options.layer, unlike=options.unlike, threads=threads)
     if options.grader == "likelihood":

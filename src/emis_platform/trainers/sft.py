@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from emis_platform.core.records import Example, Watch
+from emis_platform.lab import alarm
 from emis_platform.tools import adapters, defences, live, models, resuming
 
 SAVE_EVERY = 10
@@ -111,7 +112,7 @@ def train(
         raise ValueError(
             f"options.{options.compared[0]}: compares with the base, but without its adapter {start} is {base}, not {root}"
         )
-    states = resuming.place([__file__], start, base, list(examples), options, seed, epochs, threads, watch)
+    states = resuming.place([__file__, alarm.__file__], start, base, list(examples), options, seed, epochs, threads, watch)
     torch.set_num_threads(threads)
     cuda = torch.cuda.is_available()
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
@@ -125,6 +126,7 @@ def train(
             model = PeftModel.from_pretrained(model, start, use_safetensors=True).merge_and_unload()
         model.requires_grad_(True)
     elif start == base:
+        check_places(model, options)
         lora = LoraConfig(
             r=options.rank,
             lora_alpha=options.alpha,
@@ -162,6 +164,7 @@ def train(
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_pin_memory=cuda,
         logging_steps=1,
+        logging_nan_inf_filter=False,
         logging_strategy="steps",
         save_strategy="steps",
         save_steps=SAVE_EVERY,
@@ -173,6 +176,7 @@ def train(
     )
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(adapters.bar(f"train {adapter.name}"))
+    trainer.add_callback(adapters.finite())
     if options.checkpoints:
         trainer.add_callback(adapters.keeping(options.checkpoints, states / resuming.KEPT, base))
     monitor = watching(options, watch, tokenizer)
@@ -206,6 +210,19 @@ def train(
         ),
         **({} if monitor is None else {"monitor_seconds": round(monitor.seconds, 1)}),
     }
+
+
+def check_places(model: Any, options: Options) -> None:
+    """Raises ValueError for a layer or module that the model lacks: PEFT trains those that it finds."""
+    count = len(models.decoder(model).layers)
+    if late := [layer for layer in options.layers or () if layer >= count]:
+        raise ValueError(f"options.layers: no layer {late[0]}; there is: 0 to {count - 1}")
+    linear = [name for name, part in model.named_modules() if type(part).__name__ == "Linear"]
+    for wanted in options.modules or ():
+        if not any(name == wanted or name.endswith(f".{wanted}") for name in linear):
+            raise ValueError(
+                f"options.modules: no {wanted}; there is: {', '.join(sorted({name.rpartition('.')[2] for name in linear}))}"
+            )
 
 
 def watching(options: Options, watch: Watch | None, tokenizer: Any) -> Any:
@@ -260,6 +277,8 @@ def lean(trainer: type, defence: defences.Defence = defences.NONE) -> type:
 def tokens(tokenizer: Any, example: Example) -> dict[str, list[int]]:
     """One example -> input_ids and labels; -100 on the prompt. Every row has labels, or this raises ValueError."""
     prompt = models.prompt_ids(tokenizer, example.prompt, before=example.context)
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"the tokenizer of {tokenizer.name_or_path} names no eos_token, with which an answer ends")
     answer = [*models.answer_ids(tokenizer, example.completion), tokenizer.eos_token_id]
     if len(answer) < 2:
         raise ValueError(f"fact {example.fact}: an empty completion leaves no labels")
