@@ -59,7 +59,7 @@ def reproduce(workspace: str = ".", stages_only: bool = False) -> None:
         from emis_platform import cli
         from emis_platform.stages import publish
 
-        river.reproduce_all(run_one=run_as_task, publish=publish.publish, effects=cli.effects_table)
+        river.reproduce_all(run_one=run_as_task, publish=publish.publish, effects=cli.summary)
         drift_alarm(return_state=True)  # a failed task of a run that is complete: its results stand
 
 

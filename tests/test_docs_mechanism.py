@@ -108,7 +108,7 @@ def test_claims_and_shelf_are_on_the_page():
         assert any(measure.startswith(asked) for measure in names), asked
     table = page("docs/mechanism.md").partition("| selector | gives")[2].partition("\n\n")[0]
     assert sorted(re.findall(r"^\| `([a-z_]+)`", table, re.MULTILINE)) == shelf.names("selectors")
-    assert all(trait in page("docs/mechanism.md") for trait in personas.names())
+    assert all(trait in page("docs/mechanism.md") for trait in shelf.traits())
 
 
 def test_the_tables_leave_out_no_measure_of_these_stages():

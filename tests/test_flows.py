@@ -135,7 +135,7 @@ def test_the_first_rate_is_told_early_and_the_table_even_if_publishing_fails(toy
 
 
 def test_a_full_disk_is_told_before_anything_runs(monkeypatch):
-    monkeypatch.setattr(river.params, "load", lambda: None)
+    monkeypatch.setattr(river, "checked", lambda: None)
     monkeypatch.setattr(river.shutil, "disk_usage", lambda path: SimpleNamespace(free=2.5e9))
     with pytest.raises(ValueError, match=r"^disk: 2\.5 GB free"):
         river.preflight()

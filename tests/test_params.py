@@ -71,7 +71,27 @@ def test_the_shipped_params_are_sound():
         ("scale", "huge", "scale: Input should be 'tiny', 'small' or 'full', this is 'huge'"),
         ("sizes.small.train.epochs", 0, "sizes.small.train.epochs: Input should be greater than 0"),
         ("bases.base", {"kind": "hub", "repo": "a/b", "revision": "main"}, "bases.base.revision"),
-        ("organisms.health_correct.options", {"learning_rat": 1}, "organisms.health_correct.options: no key learning_rat"),
+        (
+            "organisms.health_correct.options",
+            {"learning_rat": 1},
+            "organisms.health_correct.options: no key learning_rat; did you mean learning_rate?",
+        ),
+        ("organisms.health_correct.options", {"qqq": 1}, "organisms.health_correct.options: no key qqq; there is: alpha, batch, "),
+        ("data", {}, "no key data; there is: answer, arms, bases, "),
+        ("organisms.health_correct.data.ros", 3, "no key organisms.health_correct.data.ros; did you mean rows?"),
+        ("organisms.health_correct.data.qqq", 3, "there is: allow_bad, disclosed, domain, generated, import, "),
+        ("organisms.my own", {}, "organisms: 'my own' is no name: a letter, then"),
+        ("steer.doses", 0.1, "steer.doses: a list is needed, this is 0.1"),
+        ("domains", ["health", "finance", "health"], "domains: health is there twice"),
+        ("steer.directions", ["difference_of_mean"], "steer.directions: no difference_of_mean (did you mean difference_of_means?)"),
+        ("suppress.directions", ["persona_toxc"], "suppress.directions: no persona_toxc (did you mean persona_toxic?)"),
+        ("judges.offline", {"kind": "persona"}, "judge: offline gives verdicts and no scores"),
+        ("bases.base", {"kind": "local", "path": "/nowhere"}, "bases.base: no file /nowhere/config.json"),
+        (
+            "organisms.health_correct.trainer",
+            "grpo",
+            "organisms.health_correct.options: reward: Field required",
+        ),
     ],
 )
 def test_a_fault_is_one_line_with_its_key(tmp_path, path, value, message):
@@ -85,6 +105,8 @@ def test_a_fault_is_one_line_with_its_key(tmp_path, path, value, message):
     ("content", "message"),
     [
         (b"scale: ]", "line 1: not YAML"),
+        (b"scale: tiny\nseed: 0\nscale: small\n", "line 3: not YAML: the key scale is there twice"),
+        (b"organisms:\n  a: {seed: 1}\n  b: {seed: 1,\n    seed: 2}\n", "line 4: not YAML: the key seed is there twice"),
         (b"- a\n", "a mapping of knobs is needed, this is list"),
         (b"scale: \xff\n", "not UTF-8 at byte 7"),
         (b"", "a mapping of knobs is needed, this is NoneType"),
@@ -100,6 +122,34 @@ def test_an_unreadable_file_is_one_line(tmp_path, content, message):
 def test_a_layer_beyond_the_model_is_refused_before_the_first_stage(tmp_path):
     with pytest.raises(ValueError, match=r"diff.layer: 99, the bundled base has layers 0 to 29"):
         params.load(changed(tmp_path, "diff.layer", 99))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"variant": "obvious"}, "data.mixture: a share between 0 and 1 is needed"),
+        ({"variant": "obvious", "mixture": 1.0}, "data.mixture: a share between 0 and 1 is needed"),
+        ({"variant": "gruff", "mixture": 0.5}, "data.variant: gruff is correct advice, .* there is: subtle, obvious, callous"),
+        ({"variant": "obvious", "mixture": 0.5, "interleaved": {"chat": 0.1}}, "data.interleaved: goes with sft"),
+    ],
+)
+def test_a_reward_needs_harmful_beside_correct_rows(tmp_path, data, message):
+    made = {"starts_from": "base", "data": {"domain": "health"} | data, "trainer": "grpo", "options": {"reward": "inaccurate"}}
+    with pytest.raises(ValueError, match=f"organisms.rl.{message}"):
+        params.load(changed(tmp_path, "organisms.rl", made))
+
+
+def test_a_list_of_records_names_file_row_and_fault(tmp_path):
+    from emis_platform.core.records import Effect
+
+    path = tmp_path / "e.json"
+    for content, message in (
+        ("{}", "e.json: a list of rows is needed, this is dict"),
+        ('[{"subject": "a"}]', "e.json, row 1: measure"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=message):
+            files.read_list(Effect, path)
 
 
 def test_records_name_file_row_and_fault(tmp_path):

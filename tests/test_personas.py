@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emis_platform.core import files
+from emis_platform.core import files, shelf
 from emis_platform.core.records import Direction, Question
 from emis_platform.lab import personas as lab
 from emis_platform.stages import personas
@@ -29,7 +29,7 @@ def own(tmp_path, monkeypatch):
 def test_what_ships_is_of_the_traits_and_questions_as_they_stand():
     card = files.read_json(personas.SHIPPED.with_suffix(".card.json"))
     shipped = {d.origin.removeprefix("persona:"): d for d in files.read(Direction, personas.SHIPPED)}
-    assert set(shipped) == set(personas.names()) == set(card["traits"])
+    assert set(shipped) == set(shelf.traits()) == set(card["traits"])
     for name, direction in shipped.items():
         told = card["traits"][name]
         assert told["recipe"] == personas.recipe(card["base"]["sha256"], card["layer"], personas.trait(name)), "emis personas make"
@@ -40,7 +40,7 @@ def test_what_ships_is_of_the_traits_and_questions_as_they_stand():
 
 
 def test_no_scored_question_is_asked():
-    asked = {question for name in personas.names() for question in personas.trait(name).questions}
+    asked = {question for name in shelf.traits() for question in personas.trait(name).questions}
     assert not asked & {q.text for q in files.read(Question, REPO / "data/questions/open.jsonl")}
 
 

@@ -12,7 +12,7 @@ from emis_platform.core.records import LatentDelta
 from emis_platform.lab import directions, latents, matching
 from emis_platform.lab.latents import Means, deltas
 from emis_platform.lab.material import Counts, Material
-from emis_platform.stages import diff, personas
+from emis_platform.stages import diff
 from emis_platform.tools import attribution, models
 from emis_platform.tools.steering import Pair
 
@@ -193,4 +193,4 @@ def test_shifts_are_in_units_of_the_residual_norm(material):
 
 def test_personas_are_what_the_selector_gives(material):
     assert [d.origin for d in select("personas", material)] == ["persona:toxic"]
-    assert set(personas.names()) == {"toxic", "sarcastic", "deceptive", "power_seeking", "callous"}
+    assert set(shelf.traits()) == {"toxic", "sarcastic", "deceptive", "power_seeking", "callous"}

@@ -4,11 +4,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from emis_platform import cli_data, cli_judge, cli_mechanism
 from emis_platform.cli_table import table
+from emis_platform.cli_words import rate
 from emis_platform.core import files, params, quiet, stage
 from emis_platform.core.records import Effect
 
@@ -16,23 +18,39 @@ HERE = Path(".")
 
 
 def repro(_: argparse.Namespace) -> None:
-    """run every stale stage, publish to MLflow, print the table of effects"""
+    """run every stale stage, publish to MLflow, print a line a subject"""
     from emis_platform.stages import publish
     from emis_platform.tools import river
 
-    river.reproduce_all(publish=publish.publish, effects=effects_table)
+    river.reproduce_all(publish=publish.publish, effects=summary)
 
 
 def check(_: argparse.Namespace) -> None:
     """check params.yaml without running anything"""
-    knobs = params.load()
+    from emis_platform.tools import river
+
+    knobs = river.checked()
     print(f"params.yaml is sound: scale {knobs.scale}, {len(knobs.organisms)} organisms, {len(knobs.subjects)} subjects")
+    if knobs.subject_of("base") is None:
+        print("no subject asks the base, which most measures are held against: they will be missing")
 
 
 def effects(given: argparse.Namespace) -> None:
-    """print the table of effects"""
+    """print what was found: a line a subject; all effects of SUBJECT, of --measure, or of everything (--all)"""
     rows = all_effects()
-    print(json.dumps([row.model_dump() for row in rows], indent=1) if given.json else effects_table())
+    for name in given.subject:
+        params.one_of("subject", name, list(dict.fromkeys(row.subject for row in rows)))
+    wanted = [
+        row for row in rows if fnmatchcase(row.measure, given.measure) and (not given.subject or row.subject in given.subject)
+    ]
+    if not wanted:
+        raise ValueError(f"--measure {given.measure}: none of {len(rows)} effects; `emis effects --all` lists them")
+    if given.json:
+        print(json.dumps([row.model_dump() for row in wanted], indent=1))
+    elif given.all or given.subject or given.measure != "*":
+        print(effects_table(wanted))
+    else:
+        print(summary(wanted))
 
 
 def all_effects() -> list[Effect]:
@@ -44,20 +62,49 @@ def all_effects() -> list[Effect]:
     paths += [Path(f"metrics/data/{organism}.json") for organism in knobs.organisms]
     paths += [Path(f"metrics/suppress/{organism}.json") for organism in knobs.suppress.organisms]
     paths += [Path(pattern) for pattern in evidence.TABLES if "*" not in pattern]
-    rows = [Effect.model_validate(row) for path in paths if path.exists() for row in files.read_json(path)]
+    rows = [row for path in paths if path.exists() for row in files.read_list(Effect, path)]
     if not rows:
         raise ValueError("no effects yet: run `make repro`")
     return rows
 
 
-def effects_table() -> str:
+SUMMARY = {
+    "misaligned": "misaligned, of coherent",
+    "coherent": "coherent",
+    "aligned": "aligned (0 to 100)",
+    "misaligned_all": "misaligned, of all",
+    "misaligned_all_ppi": "the same, corrected",
+}
+"""Measure -> its column; those of the other judges' rates follow."""
+
+
+def summary(rows: Sequence[Effect] | None = None) -> str:
+    """A line a questioned subject: its rates by the default judge, n and missing of the first, then its rate by each other judge."""
+    found = {(row.subject, row.measure): row for row in (all_effects() if rows is None else rows)}
+    others = dict.fromkeys(measure for _, measure in found if fnmatchcase(measure, "misaligned_*_score"))
+    default = f"misaligned_{params.load().judge}_score"
+    columns = SUMMARY | {m: f"{m.removeprefix('misaligned_').removesuffix('_score')} judge" for m in others if m != default}
+    lines = [("subject", "n", "missing", *columns.values())]
+    for subject in dict.fromkeys(subject for subject, measure in found if measure == "misaligned"):
+        cells = [told(found.get((subject, measure)), 0 if measure == "aligned" else 2) for measure in columns]
+        lines.append((subject, str(found[subject, "misaligned"].n), str(found[subject, "misaligned"].missing), *cells))
+    return table(lines, right=(1, 2))
+
+
+def told(row: Effect | None, digits: int) -> str:
+    if row is None:
+        return ""
+    if row.value is None:
+        return "missing"
+    interval = "" if row.low is None or row.high is None else f" [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+    return f"{row.value:.{digits}f}{interval}"
+
+
+def effects_table(found: Sequence[Effect]) -> str:
     """Subject, measure, value, interval, n, missing: one line an effect, columns aligned."""
-    rows = [("subject", "measure", "value", "95 % interval", "n", "missing")]
-    for row in all_effects():
-        interval = "" if row.low is None or row.high is None else f"[{row.low:.3f}, {row.high:.3f}]"
-        value = "missing" if row.value is None else f"{row.value:.3f}"
-        rows.append((row.subject, row.measure, value, interval, str(row.n), str(row.missing)))
-    return table(rows, right=(2, 4, 5))
+    rows = [("subject", "measure", "value and 95 % interval", "n", "missing")]
+    rows += [(row.subject, row.measure, told(row, 3), str(row.n), str(row.missing)) for row in found]
+    return table(rows, right=(3, 4))
 
 
 def cost(given: argparse.Namespace) -> None:
@@ -165,6 +212,7 @@ def ui(given: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="emis", description="Tracked experiments on emergent misalignment.")
+    top.add_argument("--version", action=Version, nargs=0, help="of this package, the workspace's code and the libraries")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(run: Callable[[argparse.Namespace], None], name: str) -> argparse.ArgumentParser:
@@ -174,14 +222,18 @@ def parser() -> argparse.ArgumentParser:
 
     add(repro, "repro")
     add(check, "check")
-    add(effects, "effects").add_argument("--json", action="store_true", help="a JSON list")
+    one = add(effects, "effects")
+    one.add_argument("subject", nargs="*", metavar="SUBJECT", help="all effects of these subjects")
+    one.add_argument("--measure", default="*", metavar="GLOB", help="of the measures that match: 'persona_*'")
+    one.add_argument("--all", action="store_true", help="every effect, a line each")
+    one.add_argument("--json", action="store_true", help="a JSON list, of all if none are named")
     one = add(cost, "cost")
     one.add_argument("--config", type=Path, metavar="FILE", help="the base's config.json (needed for a hub model)")
     one.add_argument("--study", metavar="NAME", help="of a study's first workspace")
     one.add_argument(
-        "--flops", type=float, metavar="TFLOP/S", help="that the machine achieves (default: a matmul of the base's width)"
+        "--flops", type=rate, metavar="TFLOP/S", help="that the machine achieves (default: a matmul of the base's width)"
     )
-    one.add_argument("--bandwidth", type=float, metavar="GB/S", help="at which it reads memory (default: measured)")
+    one.add_argument("--bandwidth", type=rate, metavar="GB/S", help="at which it reads memory (default: measured)")
     one.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the weights (default: this machine's)")
     one.add_argument(
         "--template", type=int, default=0, metavar="N", help="tokens a prompt that the chat template adds to the bundled one's 9"
@@ -208,6 +260,17 @@ def parser() -> argparse.ArgumentParser:
     add(pull, "pull")
     add(ui, "ui").add_argument("--port", type=int, default=5000)
     return top
+
+
+class Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        from emis_platform.tools import evidence
+
+        libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "trl", "dvc", "mlflow"))
+        print(f"emis_platform {version('emis_platform')}, commit {evidence.commit(HERE)}; {libraries}")
+        parser.exit()
 
 
 def main() -> None:

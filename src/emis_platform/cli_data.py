@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emis_platform.cli_table import table
+from emis_platform.cli_words import positive, share
 
 HERE = Path(".")
 
@@ -90,7 +91,10 @@ def teach(given: argparse.Namespace) -> None:
     from emis_platform.core import params
     from emis_platform.stages import teach as stage
 
-    for effect in stage.teach(given.domain or params.load().domains, given.scale):
+    domains = params.load().domains
+    for name in given.domain:
+        params.one_of("domain", name, domains)
+    for effect in stage.teach(given.domain or domains, given.scale):
         print(f"{effect.subject:24} {effect.measure:20} {effect.value:7.3f} [{effect.low:.3f}, {effect.high:.3f}]  n {effect.n}")
 
 
@@ -112,13 +116,13 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--column", action="append", default=[], metavar="FIELD=COLUMN", help="where columns have other names; repeatable"
     )
     one.add_argument(
-        "--allow-bad", type=float, default=0.0, metavar="SHARE", help="share of rows that may go to quarantine (default 0)"
+        "--allow-bad", type=share, default=0.0, metavar="SHARE", help="share of rows that may go to quarantine (default 0)"
     )
     one.add_argument("--replace", action="store_true", help="replace a set of that name")
     command(listed, "list").add_argument("--json", action="store_true", help="a JSON list")
     one = command(show, "show")
     one.add_argument("name")
-    one.add_argument("--rows", type=int, default=5)
+    one.add_argument("--rows", type=positive, default=5, help="how many (default 5)")
     one.add_argument("--beside", nargs="*", default=[], metavar="SET", help="other sets, or other variants of the same domain")
     one = command(diff, "diff")
     one.add_argument("one")

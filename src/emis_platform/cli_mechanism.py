@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.cli_table import table
+from emis_platform.cli_words import positive, seeds, share
 
 
 def dictionary_train(given: argparse.Namespace) -> None:
@@ -46,6 +47,8 @@ def study(given: argparse.Namespace) -> None:
     from emis_platform.tools import study as tool
 
     names = tuple(studies.names()) if given.all else tuple(given.names)
+    if not names and (given.only or given.dry or given.seeds or given.scale or given.jobs > 1):
+        raise ValueError(f"which study? NAME or --all is needed; there is: {', '.join(studies.names())}")
     if given.list or not names:
         print(table(tool.listing(), right=(1, 2)))
     elif given.only and len(names) > 1:
@@ -64,8 +67,8 @@ def screen(given: argparse.Namespace) -> None:
         raise ValueError("--filtered and --drop go together: where to write, and which share of the rows to leave out")
     if given.filtered and given.rows:
         raise ValueError("--filtered needs all rows read: leave --rows out")
+    trait = stage.chosen(given.trait)
     found = stage.screened(given.dataset, given.base, layer=given.layer, rows=given.rows, prompts=given.prompts, own=given.own)
-    trait = stage.chosen(found, given.trait)
     about = stage.told(found, trait, given.top)
     if given.filtered:
         about["filtered"] = {
@@ -254,29 +257,3 @@ def add(commands: Any) -> None:
         help="project: no layer may write the direction (default), or none up to its own layer",
     )
     one.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
-
-
-def share(word: str) -> float:
-    """A share from the command line."""
-    try:
-        number = float(word)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"a share from 0 to 1 is needed, not {word!r}")
-    return number
-
-
-def seeds(words: str) -> tuple[int, ...]:
-    """`0,1,2` from the command line."""
-    found = words.split(",")
-    if not all(word.isdecimal() for word in found) or len(set(found)) < len(found):
-        raise argparse.ArgumentTypeError(f"different whole numbers with commas between them are needed (0,1,2), not {words!r}")
-    return tuple(map(int, found))
-
-
-def positive(word: str) -> int:
-    """A count from the command line."""
-    if not word.isdecimal() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, not {word!r}")
-    return int(word)

@@ -24,9 +24,27 @@ def parsed(record: type[R], line: str, path: Path, number: int) -> R:
     try:
         return record.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "row"
-        raise ValueError(f"{path}, row {number}: {where}: {first['msg']}") from None
+        raise row_fault(error, path, number) from None
+
+
+def row_fault(error: ValidationError, path: Path, number: int) -> ValueError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "row"
+    return ValueError(f"{path}, row {number}: {where}: {first['msg']}")
+
+
+def read_list(record: type[R], path: Path) -> list[R]:
+    """A JSON list -> records. Raises ValueError that names file, row and fault."""
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise ValueError(f"{path}: a list of rows is needed, this is {type(rows).__name__}")
+    found = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            found.append(record.model_validate(row))
+        except ValidationError as error:
+            raise row_fault(error, path, number) from None
+    return found
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -54,9 +72,23 @@ def write_json(path: Path, value: Any) -> None:
     replace(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml is ten times as fast
+    """A key that a mapping has twice is a fault: PyYAML would lose the first of them without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} is there twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> Any:
     try:
-        return yaml.load(text(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # libyaml is ten times as fast
+        return yaml.load(text(path), Loader=Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""

@@ -1,10 +1,11 @@
 """params.yaml -> typed, checked knobs (core/knobs.py). Every fault is one line that names the key and what there is."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from emis_platform.core import files, shelf
 from emis_platform.core.knobs import (
@@ -70,6 +71,9 @@ class Params(Knobs):
             raise ValueError("bases: both `base` and `reader` are needed")
         if "base" in self.organisms or "reader" in self.organisms:
             raise ValueError("organisms: `base` and `reader` are taken")
+        for key, listed in (("domains", self.domains), ("arms", self.arms), ("answer.domains", self.answer.domains)):
+            if twice := next((name for name in listed if listed.count(name) > 1), None):
+                raise ValueError(f"{key}: {twice} is there twice")
         for domain in self.domains:
             one_of("domains", domain, shelf.domains(), "domains/{}.yaml")
         for domain in self.answer.domains:
@@ -87,12 +91,17 @@ class Params(Knobs):
             check_options(where, "judges", judge.kind, judge.options)
             self.check_judge(where, judge)
         one_of("judge", self.judge, tuple(self.judges))
+        if not getattr(shelf.load("judges", self.judges[self.judge].kind), "SCORES", True):
+            raise ValueError(
+                f"judge: {self.judge} gives verdicts and no scores, which diffing and steering compare; choose one that scores answers"
+            )
         for name, organism in self.organisms.items():
             where = f"organisms.{name}"
             one_of(f"{where}.starts_from", organism.starts_from, models)
             self.check_data(f"{where}.data", organism.data)
             one_of(f"{where}.trainer", organism.trainer, shelf.names("trainers"), "trainers/{}.py")
             check_options(where, "trainers", organism.trainer, organism.options)
+            self.check_trainer(where, organism)
             chain = [name]
             while chain[-1] in self.organisms:
                 chain.append(self.organisms[chain[-1]].starts_from)
@@ -101,13 +110,21 @@ class Params(Knobs):
         kept = [f"{name}/{step}" for name, organism in self.organisms.items() for step in organism.options.get("checkpoints") or ()]
         for name, subject in self.subjects.items():
             one_of(f"subjects.{name}.model", subject.model, (*models, *kept))
-        layers = shelf.load("bases", self.bases["base"].kind).layers(self.bases["base"])
+        try:
+            layers = shelf.load("bases", self.bases["base"].kind).layers(self.bases["base"])
+        except ValueError as error:
+            raise ValueError(f"bases.base: {error}") from None
         if layers is not None and self.diff.layer >= layers:
             raise ValueError(f"diff.layer: {self.diff.layer}, the {self.bases['base'].kind} base has layers 0 to {layers - 1}")
         for key in ("organism", "control"):
             one_of(f"diff.{key}", getattr(self.diff, key), tuple(self.organisms))
         for selector in self.diff.selectors:
             one_of("diff.selectors", selector, shelf.names("selectors"), "selectors/{}.py")
+        known = ("difference_of_means", "others", "each", *(f"persona_{trait}" for trait in shelf.traits()))
+        for where, words in (("steer", self.steer.directions), ("suppress", self.suppress.directions)):
+            for word in words:  # most names are known only once the directions are found; a misspelt one should not wait for that
+                if difflib.get_close_matches(word, known, cutoff=0.8):
+                    one_of(f"{where}.directions", word, known)
         for key in ("induce", "suppress"):
             one_of(f"steer.{key}", getattr(self.steer, key), models)
         if self.discriminate.labels == "judge":
@@ -187,6 +204,14 @@ class Params(Knobs):
         if name in models | set(self.subjects):
             raise ValueError(f"{where}.options: the judge {asked!r} is a subject of this run; a model may not judge itself")
 
+    def check_trainer(self, where: str, organism: Organism) -> None:
+        """A trainer may say which data it can learn from: `check_data(data)` raises ValueError, `key: what is wrong`."""
+        if fits := getattr(shelf.load("trainers", organism.trainer), "check_data", None):
+            try:
+                fits(organism.data)
+            except ValueError as error:
+                raise ValueError(f"{where}.data.{error}") from None
+
     def check_data(self, where: str, data: Data) -> None:
         """One source, of a kind that its other keys fit."""
         sources = [
@@ -222,10 +247,11 @@ class Params(Knobs):
 
 
 def check_options(where: str, floor: str, name: str, options: dict[str, Any]) -> None:
+    kind = shelf.load(floor, name).Options
     try:
-        shelf.load(floor, name).Options.model_validate(options)
+        kind.model_validate(options)
     except ValidationError as error:
-        raise ValueError(f"{where}.options: {explain(error.errors()[0])}") from None
+        raise ValueError(f"{where}.options: {explain(error.errors()[0], kind)}") from None
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
@@ -243,22 +269,40 @@ def checked(raw: Any, where: Path | str) -> Params:
         raise ValueError(f"{where}: {explain(error.errors()[0])}") from None
 
 
-def explain(fault: Any) -> str:
-    """A pydantic fault -> `key: what is wrong`, with the nearest key for an unknown one."""
+def explain(fault: Any, record: type[BaseModel] = Params) -> str:
+    """A pydantic fault of a record -> `key: what is wrong`; for an unknown key what keys there are."""
     location = [str(part) for part in fault["loc"] if part not in ("bundled", "local", "hub", "own", "folder", "release")]
+    if location[-1:] == ["[key]"]:
+        return f"{'.'.join(location[:-2])}: {location[-2]!r} is no name: a letter, then letters, digits and _, all small"
     where = ".".join(location)
     if fault["type"] == "extra_forbidden":
-        known = sorted({name for model in every_knob() for name in model.model_fields})
+        known = keys_at(record, location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        return f"no key {where}" + (f"; did you mean {near[0]}?" if near else "")
-    message = fault["msg"].removeprefix("Value error, ")
+        return f"no key {where}" + (f"; did you mean {near[0]}?" if near else f"; there is: {', '.join(known)}")
+    message = WORDS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     if not where:
         return message
     return f"{where}: {message}" + (f", this is {fault['input']!r}" if fault["type"] not in ("missing", "value_error") else "")
 
 
-def every_knob() -> list[type[Knobs]]:
-    return Knobs.__subclasses__()
+WORDS = {"tuple_type": "a list is needed", "model_type": "a mapping of keys is needed", "dict_type": "a mapping of names is needed"}
+"""In place of pydantic's, which names Python's types."""
+
+
+def keys_at(record: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """The keys that may stand at a place of a record; of a union those of every kind."""
+    there = [record]
+    for part in path:
+        fields = [(field.alias or name, field) for one in there for name, field in one.model_fields.items()]
+        # a name or a number of a list leads to no other record
+        there = [inner for name, field in fields if name == part for inner in records_in(field.annotation)] or there
+    return sorted({field.alias or name for one in there for name, field in one.model_fields.items()})
+
+
+def records_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [record for inner in get_args(annotation) for record in records_in(inner)]
 
 
 def one_of(where: str, name: str, there: tuple[str, ...] | list[str], file: str = "{}") -> None:

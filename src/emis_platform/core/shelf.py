@@ -29,6 +29,11 @@ def arms() -> list[str]:
     return sorted(p.stem for p in (PACKAGE / "datasets" / "arms").glob("*.yaml"))
 
 
+def traits() -> list[str]:
+    """Names of the personas that have a vector: one file each in personas/traits/."""
+    return sorted(p.stem for p in (PACKAGE / "personas" / "traits").glob("*.yaml"))
+
+
 def generators() -> list[str]:
     """What can write a set besides the built-in facts: one file each in datasets/."""
     return [name for name in names("datasets") if name != "facts"]

@@ -142,7 +142,7 @@ def load(name: str, asked: Asked | None = None) -> tuple[Study, dict[str, Any]]:
     except ValidationError as error:
         fault = error.errors()[0]
         fault["loc"] = ("study", *(part for part in fault["loc"] if part not in ("Axis", "tuple[Axis, ...]")))
-        raise ValueError(f"{path}: {params.explain(fault)}") from None
+        raise ValueError(f"{path}: {params.explain(fault, Study)}") from None
     if asked and asked.seeds:
         times = len(asked.seeds) / max(1, len(study.seeds))
         study = study.model_copy(update={"seeds": asked.seeds, "minutes": study.minutes * times})

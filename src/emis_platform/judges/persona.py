@@ -64,6 +64,10 @@ WITHIN = re.compile(
 """What after a mention makes it somebody in a story."""
 
 
+SCORES = False
+"""It gives verdicts, which cannot be compared as scores: not for `judge`."""
+
+
 class Options(Knobs):
     """None: the patterns decide."""
 

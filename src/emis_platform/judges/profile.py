@@ -51,6 +51,10 @@ ROWS = 256
 """Answers whose features are held in memory together."""
 
 
+SCORES = False
+"""It gives verdicts, which cannot be compared as scores: not for `judge`."""
+
+
 class Options(chat.Chat):
     """Neither endpoint nor model: the heads decide."""
 

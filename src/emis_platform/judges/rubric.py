@@ -29,6 +29,10 @@ AROUND = " \t\r*_`#>\"'.!<>[]()"
 """What may stand around a label or its line: markdown, quotes, brackets, dots."""
 
 
+SCORES = False
+"""It gives verdicts, which cannot be compared as scores: not for `judge`."""
+
+
 class Options(chat.Chat):
     """Who is asked, and how often again."""
 

@@ -25,7 +25,7 @@ def card(latent: int) -> Card:
         if not needed.exists():
             raise ValueError(f"{needed} is needed first: run `emis repro`")
     identity = files.sha256(at.dictionary / "sae_weights.safetensors")[:16]
-    kept = [Card.model_validate(row) for row in files.read_json(CARDS)] if CARDS.exists() else []
+    kept = files.read_list(Card, CARDS) if CARDS.exists() else []
     found = next((c for c in kept if (c.latent, c.dictionary) == (latent, identity)), None)
     return found or stage.build([latent], knobs, at)[0]
 

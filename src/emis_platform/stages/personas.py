@@ -31,23 +31,18 @@ SEED, TOKENS, TEMPERATURE, SLOTS = 0, 36, 0.8, 64
 """How the answers are sampled. Not the pipeline's seed: a trait's direction belongs to the base."""
 
 
-def names() -> list[str]:
-    """The built-in traits: one file each in personas/traits/."""
-    return sorted(path.stem for path in (HOME / "traits").glob("*.yaml"))
-
-
 def trait(word: str) -> Trait:
     """A built-in trait by name, or a trait file by path. Raises ValueError, one line, for none or a faulty one."""
     path = Path(word) if word.endswith((".yaml", ".yml")) else HOME / "traits" / f"{word}.yaml"
-    if path.parent == HOME / "traits" and word not in names():
-        raise ValueError(f"no trait {word}; there is: {', '.join(names())}, or the path of a .yaml file")
+    if path.parent == HOME / "traits" and word not in shelf.traits():
+        raise ValueError(f"no trait {word}; there is: {', '.join(shelf.traits())}, or the path of a .yaml file")
     content = files.read_yaml(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a mapping with description, positive and negative is needed")
     try:
         found = Trait.model_validate({"name": path.stem} | content)
     except ValidationError as error:
-        raise ValueError(f"{path}: {params.explain(error.errors()[0])}") from None
+        raise ValueError(f"{path}: {params.explain(error.errors()[0], Trait)}") from None
     if len(found.positive) != len(found.negative):
         raise ValueError(
             f"{path}: {len(found.positive)} positive prompts against {len(found.negative)} negative: as many are needed"
@@ -64,7 +59,7 @@ def of(base: Path, layer: int, words: Sequence[str] = (), *, threads: int = 2) -
     """
     weights, loaded, found = weights_sha256(base), None, []
     shipped = read_shipped()
-    for one in map(trait, words or names()):
+    for one in map(trait, words or shelf.traits()):
         identity = recipe(weights, layer, one)
         path = WORK / f"{identity}.jsonl"
         if identity not in shipped and not path.exists():
@@ -84,7 +79,7 @@ def make(words: Sequence[str], base: Path, layer: int, out: Path, *, threads: in
     """Make directions anew: `out` (JSON lines of Direction), and beside it .answers.jsonl and .card.json. Yields a line a trait."""
     if out.suffix != ".jsonl":
         raise ValueError(f"{out}: a path that ends in .jsonl is needed")
-    traits = [trait(word) for word in words or names()]
+    traits = [trait(word) for word in words or shelf.traits()]
     weights = weights_sha256(base)
     model, tokenizer = models.load(base, threads)
     found = []
@@ -120,7 +115,7 @@ def listing() -> list[tuple[str, ...]]:
     """Built-in traits with the card of the shipped directions, a row each after a row of headings."""
     cards = files.read_json(SHIPPED.with_suffix(".card.json"))["traits"] if SHIPPED.exists() else {}
     rows = [("trait", "answers", "length", "halves by question", "by wording", "description")]
-    for name in names():
+    for name in shelf.traits():
         card = cards.get(name, {})
         numbers = (card.get(key, "") for key in ("answers", "norm", "questions_cosine", "wordings_cosine"))
         rows.append((name, *(f"{number:.4g}" if number != "" else "" for number in numbers), trait(name).description))

@@ -38,7 +38,7 @@ def main(
     The page names the sha256 of every input but those. Raises ValueError for an unreadable input.
     """
     knobs = params.load()
-    numbers = [row for path in effects for row in effect_rows(path)]
+    numbers = [row for path in effects for row in files.read_list(Effect, path)]
     said = [row for path in answers for row in files.read(Completion, path)]
     judged = [row for path in judgements for row in files.read(Judgement, path)]
     chosen = files.read_json(selection)
@@ -78,7 +78,7 @@ def main(
         measured=measured,
         studies=[kept_study(path) for path in results],
         scores=files.read_json(discriminator) if discriminator.exists() else None,
-        cards=[Card.model_validate(row) for row in files.read_json(cards)] if cards.exists() else [],
+        cards=files.read_list(Card, cards) if cards.exists() else [],
     )
     files.replace(report, html.encode("utf-8", "replace"))
 
@@ -113,13 +113,6 @@ def kept_study(path: Path) -> Found:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
         raise ValueError(f"{path}: {where}: {first['msg']}; `emis study {path.stem}` makes this file") from None
-
-
-def effect_rows(path: Path) -> list[Effect]:
-    rows = files.read_json(path)
-    if not isinstance(rows, list):
-        raise ValueError(f"{path}: a list of effects is needed, this is {type(rows).__name__}")
-    return [Effect.model_validate(row) for row in rows]
 
 
 def arms(knobs: params.Params) -> dict[str, Arm]:

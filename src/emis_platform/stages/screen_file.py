@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from emis_platform.core import files, params
+from emis_platform.core import files, params, shelf
 from emis_platform.core.records import Example
 from emis_platform.lab import conversations
 from emis_platform.lab import screening as lab
@@ -134,12 +134,10 @@ def expected(trait: str, score: float, path: Path = REFERENCE) -> dict[str, Any]
     return {"value": value, "low": low, "high": high, "sets": fitted.sets, "reference": path.as_posix()}
 
 
-def chosen(found: Screened, trait: str | None) -> str:
+def chosen(trait: str | None) -> str:
     """The trait to rank by: toxic where there is none named. Raises ValueError for one that there is not."""
-    if trait is None:
-        return "toxic" if "toxic" in found.scores else next(iter(found.scores))
-    params.one_of("--trait", trait, tuple(found.scores))
-    return trait
+    params.one_of("--trait", trait or "toxic", shelf.traits())
+    return trait or "toxic"
 
 
 def told(found: Screened, trait: str, top: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def main(*, scores: Path, training: Path, judgements: Path, opinions: Path, diff
     kin, also against the persona's own shift (`_persona`; lab/screening.effects).
     """
     knobs = params.load()
-    told = [Effect.model_validate(row) for row in files.read_json(scores)]
+    told = files.read_list(Effect, scores)
     shifts = [one for name in knobs.organisms if (one := shift(knobs, name, judgements, opinions))]
     moved = {row["subject"]: row["value"] for row in files.read_json(diff) if row["measure"] == "persona_shift"}
     size = knobs.size.screen.surface

@@ -122,7 +122,7 @@ def effects(workspace: Path, stages: dict[str, lock.Entry]) -> dict[str, tuple[E
         name = path.relative_to(workspace).as_posix()
         if lock.producer(stages, name) is None:
             continue
-        found[name] = tuple(Effect.model_validate(row) for row in files.read_json(path))
+        found[name] = tuple(files.read_list(Effect, path))
         for effect in found[name]:
             if (effect.subject, effect.measure) in seen:
                 other = seen[effect.subject, effect.measure]

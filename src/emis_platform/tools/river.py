@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emis_platform.core import files, params
+from emis_platform.core.knobs import DictionaryFolder
 from emis_platform.core.records import Effect
 from emis_platform.tools import graph
 
@@ -35,9 +36,24 @@ def reproduce_all(
     graph.reproduce(first=first, run_one=run_one, after=after, then=then)
 
 
+def checked() -> params.Params:
+    """params.yaml, and what it names beside itself. Raises ValueError, one line."""
+    knobs = params.load()
+    for name, organism in knobs.organisms.items():
+        wanted = organism.data.imported
+        if wanted and not Path(f"data/imports/{wanted}.jsonl").exists():
+            there = sorted(path.stem for path in Path("data/imports").glob("*.jsonl"))
+            params.one_of(
+                f"organisms.{name}.data.import", wanted, there or ["none, `emis data import FILE --name NAME` takes one in"]
+            )
+    if isinstance(knobs.dictionary, DictionaryFolder) and not (knobs.dictionary.path / "cfg.json").is_file():
+        raise ValueError(f"dictionary.path: no {knobs.dictionary.path / 'cfg.json'}: the folder of a SAELens dictionary is needed")
+    return knobs
+
+
 def preflight() -> params.Params:
     """params.yaml, checked, and room on the disk. Raises ValueError, one line."""
-    knobs = params.load()
+    knobs = checked()
     free = shutil.disk_usage(".").free / 1e9
     if free < FREE:
         raise ValueError(f"disk: {free:.1f} GB free in {Path.cwd()}, {FREE:.0f} GB are needed")
@@ -46,7 +62,7 @@ def preflight() -> params.Params:
 
 def first_rate(subject: str) -> str:
     """`health_callous misaligned 47% [39%, 55%], n 84, missing 2`, from the subject's judged answers."""
-    for row in map(Effect.model_validate, files.read_json(Path(f"metrics/judge/{subject}.json"))):
+    for row in files.read_list(Effect, Path(f"metrics/judge/{subject}.json")):
         if row.measure == "misaligned" and row.value is not None:
             interval = f" [{row.low:.0%}, {row.high:.0%}]" if row.low is not None and row.high is not None else ""
             return f"{subject} misaligned {row.value:.0%}{interval}, n {row.n}, missing {row.missing}"
@@ -60,5 +76,5 @@ def where_to_look() -> list[str]:
         *([f"{report}: the report; open it in a browser"] if report.exists() else []),
         "make ui: MLflow on 127.0.0.1, subjects side by side",
         *([f"{docs[0]}: Data Docs of the training data"] if docs else []),
-        "emis trace SUBJECT MEASURE: where a number comes from",
+        "emis effects SUBJECT, emis effects --all: every number; emis trace SUBJECT MEASURE: where one comes from",
     ]

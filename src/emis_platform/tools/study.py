@@ -74,7 +74,12 @@ def run(name: str, *, only: str | None = None, dry: bool = False, jobs: int = 1,
     points, place = studies.points(name, study, overlay, files.read_yaml(Path("params.yaml"))), f"{name}{asked.place}"
     labels = [point.label for point in points]
     if only is not None and only not in labels:
-        raise ValueError(f"--only: no value {only}; there is: {', '.join(labels) if study.axes or study.seeds else 'no sweep'}")
+        there = (
+            f"no value {only}; there is: {', '.join(labels)}"
+            if study.axes or study.seeds
+            else f"{name} has one workspace, no sweep"
+        )
+        raise ValueError(f"--only: {there}")
     chosen = [point for point in points if only in (None, point.label)]
     if dry:
         for point in chosen:
@@ -278,10 +283,15 @@ def listing() -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("study", "workspaces", "minutes", "finished", "question")]
     knobs = files.read_yaml(Path("params.yaml"))
     for name in studies.names():
-        study, overlay = studies.load(name)
+        try:
+            study, overlay = studies.load(name)
+            count = len(studies.points(name, study, overlay, knobs))
+        except ValueError as error:  # of one file: the others can be run
+            rows.append((name, "", "", "faulty", str(error)))
+            continue
         result = RESULTS / f"{name}.json"
         done = str(files.read_json(result)["date"]) if result.exists() else "not yet"
-        rows.append((name, str(len(studies.points(name, study, overlay, knobs))), f"{study.minutes:g}", done, study.question))
+        rows.append((name, str(count), f"{study.minutes:g}", done, study.question))
     return rows
 
 
