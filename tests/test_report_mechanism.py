@@ -89,10 +89,10 @@ def study(effects, name="mechanism", at=None):
     )  # fmt: skip
 
 
-def html(effects=(), selection=None, scores=None, training=None, studies=(), shown="mechanism", **fields):
+def html(effects=(), selection=None, scores=None, training=None, studies=(), notes={}, shown="mechanism", **fields):  # noqa: B006
     e = Evidence(effects=tuple(effects), suppress="bad", **fields)
     whole = page.render(
-        e, [], [], subjects=("bad", "good"), selection=selection or [], training=training or {}, studies=studies, scores=scores,
+        e, [], [], subjects=("bad", "good"), selection=selection or [], training=training or {}, studies=studies, scores=scores, notes=notes,
         facts={"scale": "tiny", "seed": 0, "label_judge": "lexical", "layer": 15, "inputs": []},
     )  # fmt: skip
     return re.search(rf'<section id="{shown}">.*?</section>', whole, re.DOTALL)[0]
@@ -181,6 +181,9 @@ def test_a_study_stands_beside_the_run_with_where_it_is_from():
     assert 'class="dot t-other open"' in kept["discriminator"]["svg"]  # good is labelled as not misaligned
     text = html(studies=[study(told)])
     assert "emis study mechanism" in text and '<a href="#study-mechanism">' in text and "90.0 % gone" in text
+    assert 'class="warn"' not in text
+    for shown in ("mechanism", "studies"):
+        assert '<p class="warn">Read &lt;first&gt;.</p>' in html(studies=[study(told)], notes={"mechanism": "Read <first>."}, shown=shown)
 
 
 def test_benign_arms_of_a_study_stand_against_its_base():

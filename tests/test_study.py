@@ -164,6 +164,11 @@ def test_a_study_runs_what_differs_resumes_and_keeps_its_results(toy, monkeypatc
     study.run("toy")
     assert Path("metrics/figures/toy.rate.svg").exists() and other.exists() and not old.exists()
     assert ran() == [] and Path("metrics/studies/toy.json").read_bytes() == kept
+    assert "is it still true?" not in capsys.readouterr().out
+    Path("metrics/studies/toy.md").write_text("Read, it says nothing.")
+    study.run("toy")
+    assert "metrics/studies/toy.md was written to the run before: is it still true?" in capsys.readouterr().out
+    assert Path("metrics/studies/toy.md").read_text() == "Read, it says nothing."
 
     found = kept_study(Path("metrics/studies/toy.json"))
     rows = {(row.at["answer.temperature"], row.subject): row for row in found.effects}

@@ -51,11 +51,12 @@ def render(
     datasets: Sequence[Mapping[str, Any]] = (),
     measured: Measurement | None = None,
     studies: Sequence[Found] = (),
+    notes: Mapping[str, str] = {},
     cards: Sequence[Card] = (),
     scores: Mapping[str, Any] | None = None,
 ) -> str:
     """`facts`: scale, seed and the identity of the data; `measured`: what metrics/judges.json holds, None if there is none; `studies`:
-    what metrics/studies holds; `cards`: of data/cards.json; `scores`: data/discriminator.json.
+    what metrics/studies holds; `notes`: study -> what a reader has to know before its numbers; `cards`: of data/cards.json; `scores`: data/discriminator.json.
 
     Same input, same bytes: no clock, no random order.
     """
@@ -65,6 +66,7 @@ def render(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     jinja.globals |= {"amount": amount, "signs": SIGNS, "slug": slug, "short": short, "interval": interval, "tint": plots.shade}
+    jinja.globals["notes"] = notes
     style, script = (HERE / "style.css").read_text("utf-8"), (HERE / "app.js").read_text("utf-8")
     named = transcripts.order({x.subject for x in e.effects}, subjects)
     unsteered = [name for name in named if not STEERED.match(name)]

@@ -32,7 +32,8 @@ def main(
     discriminator: Path = Path("data/discriminator.json"),
 ) -> None:
     """`effects`: JSON lists of Effect; `training`: one metrics file an organism, whose seconds differ between equal runs; `judges`: what
-    `emis judge-report --write` measured, without which the page says so; `studies`: the folder to which `emis study` writes;
+    `emis judge-report --write` measured, without which the page says so; `studies`: the folder to which `emis study` writes, and where a
+    person may have written NAME.md beside NAME.json;
     `cards`, `discriminator`: what those stages wrote, without which the page says so.
 
     The page names the sha256 of every input but those. Raises ValueError for an unreadable input.
@@ -43,7 +44,8 @@ def main(
     judged = [row for path in judgements for row in files.read(Judgement, path)]
     chosen = files.read_json(selection)
     measured, results = measurement(judges), sorted(studies.glob("*.json"))
-    kept = [*(path for path in (judges, cards, discriminator) if path.exists()), *results]
+    written = [path for result in results if (path := result.with_suffix(".md")).exists()]
+    kept = [*(path for path in (judges, cards, discriminator) if path.exists()), *results, *written]
     if measured:
         numbers += as_effects(measured, {row.judge for row in judged if row.judge.split(":")[0] == knobs.judge})
     evidence = Evidence(
@@ -77,6 +79,7 @@ def main(
         datasets=data,
         measured=measured,
         studies=[kept_study(path) for path in results],
+        notes={path.stem: files.text(path).strip() for path in written},
         scores=files.read_json(discriminator) if discriminator.exists() else None,
         cards=files.read_list(Card, cards) if cards.exists() else [],
     )

@@ -242,7 +242,9 @@ def collect(name: str, study: Study, points: list[Point], asked: Asked) -> str:
         files.replace(FIGURES / path, text)
     for path in set(FIGURES.glob(f"{name}.*.svg")) - {FIGURES / path for path in drawn}:
         path.unlink()
-    return f"{RESULTS}/{name}.json: {len(found.effects)} effects, {found.minutes:g} min of stages"
+    told = f"{RESULTS}/{name}.json: {len(found.effects)} effects, {found.minutes:g} min of stages"
+    note = RESULTS / f"{name}.md"
+    return f"{told}; {note} was written to the run before: is it still true?" if note.exists() else told
 
 
 def pooled(runs: list[Run]) -> tuple[StudyEffect, ...]:
