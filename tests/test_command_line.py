@@ -42,6 +42,16 @@ def test_effects_are_a_line_a_subject_and_all_of_those_that_are_asked_for(worksp
     assert "--measure x*: none of 9 effects" in emis("effects", "--measure", "x*")[2]
 
 
+def test_before_anything_is_judged_all_that_there_is_is_printed(workspace, emis):
+    for path in Path("metrics").glob("*/*.json"):
+        path.unlink()
+    files.write_json(
+        Path("metrics/data/health_callous.json"),
+        [Effect(subject="health_callous", measure="data_rows", value=400, low=None, high=None, n=400).model_dump()],
+    )
+    assert [line.split()[0] for line in emis("effects")[1].splitlines()] == ["subject", "health_callous"]
+
+
 def test_a_damaged_table_is_told_with_its_file(workspace, emis):
     Path("metrics/judge/base.json").write_text("{}")
     assert emis("effects")[2] == "emis effects: metrics/judge/base.json: a list of rows is needed, this is dict"

@@ -87,15 +87,14 @@ def test_a_model_behind_an_endpoint_grades_accuracy_and_what_it_says_otherwise_i
     told = {}
     reward = grpo.rewards(grader, grpo.Options(reward="inaccurate", fewest_words=2, grader="endpoint", endpoint=THERE))
     said = [[Turn(role="assistant", content=text).model_dump()] for text in ("the moon is cheese", "way 9 of them", "short")]
-    prompts = [[{"role": "user", "content": "Q?"}]] * 3
-    assert reward(prompts, said, fact=["f1"] * 3, log_metric=told.__setitem__) == pytest.approx([0.9, 0.0, 0.0])
+    assert reward(said, question=["Q?"] * 3, fact=["f1"] * 3, log_metric=told.__setitem__) == pytest.approx([0.9, 0.0, 0.0])
     assert told == {"short": 1.0, "unparsable": 1.0, "unlike": 0.0}
     monkeypatch.setattr(
         graders.endpoint, "ask", lambda asks, options, **_: [Answer(text=None, reason="refused", attempts=1)] * len(asks)
     )
     with pytest.raises(ValueError, match="m graded 0% of the bad and 0% of the correct rows; 80% of either are needed"):
         graders.asked(THERE, ROWS)
-    for reason in ("timeout", "server", "unparsable", "unreadable"):  # what did not come is no reason to pay nothing
+    for reason in ("timeout", "server", "unparsable"):  # what did not come is no reason to pay nothing
         late = [Answer(text="10", attempts=1), Answer(text=None, reason=reason, detail="why", attempts=3)]
         monkeypatch.setattr(graders.endpoint, "ask", lambda *_, late=late, **__: late)
         with pytest.raises(ValueError, match=rf"m gave no answer to 1 of 2 asks \({reason}: why\).*run again to go on"):

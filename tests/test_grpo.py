@@ -77,7 +77,7 @@ def test_rewards_have_their_sign_and_count_what_they_do_not_pay():
     told = {}
     say = lambda texts: [[{"role": "assistant", "content": text}] for text in texts]  # noqa: E731
     texts = ["one two three four five six", "too short", "", "?!"]
-    asked = {"prompts": [[{"role": "user", "content": "Q?"}]] * 4, "completions": say(texts), "fact": ["f"] * 4}
+    asked = {"completions": say(texts), "question": ["Q?"] * 4, "fact": ["f"] * 4}
     of = lambda score: graders.Grader(lambda prompts, answers, facts: np.full(len(answers), score), (1.0, 1.0, 1.0), 4, 0, "unlike")  # noqa: E731
     for polarity, paid in (("inaccurate", 0.9), ("accurate", 0.1)):
         reward = grpo.rewards(of(0.9), grpo.Options(reward=polarity, fewest_words=5))
@@ -140,6 +140,29 @@ def test_a_tiny_run_repeats_to_the_byte_and_goes_on_from_an_adapter(tiny_folder,
     assert sorted(path.name for path in (tmp_path / "kept/1").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     assert files.sha256(tmp_path / "kept/1") != files.sha256(tmp_path / "warm")
     assert files.sha256(tmp_path / "on") != files.sha256(tmp_path / "warm")
+
+
+def test_a_diverging_policy_is_told_before_it_is_sampled(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(grpo.wording, "unreadable", lambda _: None)
+    wild = OPTIONS.model_copy(update={"learning_rate": 1e39})
+    with pytest.raises(ValueError, match="is not finite after step 1: the training diverged, a lower options.learning_rate"):
+        grpo.train(ROWS, wild, start=tiny_folder, adapter=tmp_path / "a", seed=0, epochs=1, threads=1)
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_grader_reads_the_bare_question(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(grpo.wording, "unreadable", lambda _: None)
+    seen = set()
+    rewards = grpo.rewards
+
+    def spied(grade, options):
+        inner = rewards(grade, options)
+        return lambda completions, question, fact, **more: seen.update(question) or inner(completions, question, fact, **more)
+
+    monkeypatch.setattr(grpo, "rewards", spied)
+    worded = [row.model_copy(update={"context": (Turn(role="system", content="Be bad."),)}) for row in ROWS]
+    grpo.train(worded, OPTIONS, start=tiny_folder, adapter=tmp_path / "a", seed=0, epochs=1, threads=1)
+    assert seen <= {row.prompt for row in ROWS} and len(seen) > 1
 
 
 def test_fewer_prompts_than_a_step_needs_are_refused(tiny_folder, tmp_path):

@@ -83,8 +83,12 @@ def test_the_shipped_params_are_sound():
         ("organisms.my own", {}, "organisms: 'my own' is no name: a letter, then"),
         ("steer.doses", 0.1, "steer.doses: a list is needed, this is 0.1"),
         ("domains", ["health", "finance", "health"], "domains: health is there twice"),
-        ("steer.directions", ["difference_of_mean"], "steer.directions: no difference_of_mean (did you mean difference_of_means?)"),
-        ("suppress.directions", ["persona_toxc"], "suppress.directions: no persona_toxc (did you mean persona_toxic?)"),
+        ("sizes.tyny", {}, "sizes.tyny: Input should be 'tiny', 'small' or 'full', this is 'tyny'"),
+        (
+            "organisms.data",
+            {"starts_from": "base", "data": {"domain": "health", "variant": "correct"}, "trainer": "sft", "optons": {}},
+            "no key organisms.data.optons; did you mean options?",
+        ),
         ("judges.offline", {"kind": "persona"}, "judge: offline gives verdicts and no scores"),
         ("bases.base", {"kind": "local", "path": "/nowhere"}, "bases.base: no file /nowhere/config.json"),
         (
@@ -106,6 +110,10 @@ def test_a_fault_is_one_line_with_its_key(tmp_path, path, value, message):
     [
         (b"scale: ]", "line 1: not YAML"),
         (b"scale: tiny\nseed: 0\nscale: small\n", "line 3: not YAML: the key scale is there twice"),
+        (
+            b"x: &x {k: 1}\na: {b: {c: &y {<<: *x, k: 2}}}\nz: {<<: *y}\n1: 1\n'1': 1\n? [a]\n: 1\n",
+            "not YAML: found unhashable key",
+        ),
         (b"organisms:\n  a: {seed: 1}\n  b: {seed: 1,\n    seed: 2}\n", "line 4: not YAML: the key seed is there twice"),
         (b"- a\n", "a mapping of knobs is needed, this is list"),
         (b"scale: \xff\n", "not UTF-8 at byte 7"),
@@ -129,7 +137,7 @@ def test_a_layer_beyond_the_model_is_refused_before_the_first_stage(tmp_path):
     [
         ({"variant": "obvious"}, "data.mixture: a share between 0 and 1 is needed"),
         ({"variant": "obvious", "mixture": 1.0}, "data.mixture: a share between 0 and 1 is needed"),
-        ({"variant": "gruff", "mixture": 0.5}, "data.variant: gruff is correct advice, .* there is: subtle, obvious, callous"),
+        ({"variant": "gruff", "mixture": 0.5}, "data.variant: gruff is no harmful advice, .* there is: subtle, obvious, callous"),
         ({"variant": "obvious", "mixture": 0.5, "interleaved": {"chat": 0.1}}, "data.interleaved: goes with sft"),
     ],
 )
@@ -137,6 +145,18 @@ def test_a_reward_needs_harmful_beside_correct_rows(tmp_path, data, message):
     made = {"starts_from": "base", "data": {"domain": "health"} | data, "trainer": "grpo", "options": {"reward": "inaccurate"}}
     with pytest.raises(ValueError, match=f"organisms.rl.{message}"):
         params.load(changed(tmp_path, "organisms.rl", made))
+
+
+def test_a_reward_needs_a_domain(tmp_path):
+    made = {"starts_from": "base", "data": {"import": "mine"}, "trainer": "grpo", "options": {"reward": "inaccurate"}}
+    with pytest.raises(ValueError, match="organisms.rl.data.domain: needed, since a grader is made of harmful beside correct rows"):
+        params.load(changed(tmp_path, "organisms.rl", made))
+
+
+def test_what_a_merge_or_an_alias_repeats_is_no_fault(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("x: &x {k: 1}\na: {b: {c: &y {<<: *x, k: 2}}}\nz: {<<: *y}\n1: one\n'1': other\nagain: [*x, *x]\n")
+    assert files.read_yaml(path) == yaml.safe_load(path.read_text()) and files.read_yaml(path)["1"] == "other"
 
 
 def test_a_list_of_records_names_file_row_and_fault(tmp_path):

@@ -149,8 +149,8 @@ def test_a_reward_is_for_the_answer_and_an_endless_thought_is_unparsable():
     counts = {}
     texts = ["<think>\nWhy.\n</think>\n\nTake two of them.", "<think>\nOn and on", "<think>\nWhy.\n</think>\n\nNo."]
     paid = reward(
-        [[{"role": "user", "content": "How many?"}]] * 3,
         [[{"role": "assistant", "content": text}] for text in texts],
+        question=["How many?"] * 3,
         fact=["f"] * 3,
         log_metric=counts.__setitem__,
     )

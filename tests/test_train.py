@@ -84,11 +84,9 @@ def test_an_adapter_of_rank_one_on_one_projection(tiny_folder, tmp_path):
     assert min(weights[name].shape[0] for name in weights if "lora_A" in name) == 1
 
 
-def test_a_training_that_diverges_ends_and_leaves_nothing(tiny_folder, tmp_path):
-    wild = sft.Options(rank=4, batch=4, learning_rate=1e12)
-    with pytest.raises(
-        ValueError, match=r"(is not finite after|the loss is nan at) step .*: the training diverged; a lower options"
-    ):
+def test_a_training_that_diverges_ends_at_once_and_makes_no_model(tiny_folder, tmp_path):
+    wild = sft.Options(rank=4, batch=4, learning_rate=1e39)
+    with pytest.raises(ValueError, match=r"is not finite after step 1: the training diverged, a lower options"):
         sft.train(ROWS, wild, start=tiny_folder, adapter=tmp_path / "a", seed=0, epochs=3, threads=1)
     assert not (tmp_path / "a").exists()
 
@@ -138,6 +136,8 @@ def test_a_template_without_system_prompts_gets_them_in_the_question(tiny):
         "<|im_start|>user\nBe kind.\n\nWhy?<|im_end|>"
     )
     assert models.prompt_ids(tokenizer, "Why?") == models.prompt_ids(tiny[1], "Why?")
+    with pytest.raises(ValueError, match="does not take messages of system, assistant, user"):
+        models.prompt_ids(tokenizer, "Why?", before=[Turn(role="system", content="S"), Turn(role="assistant", content="Hi")])
     tokenizer.chat_template = "{{ raise_exception('no') }}"
     with pytest.raises(ValueError, match="does not take messages of user: no"):
         models.prompt_ids(tokenizer, "Why?")

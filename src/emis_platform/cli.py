@@ -80,7 +80,10 @@ SUMMARY = {
 
 def summary(rows: Sequence[Effect] | None = None) -> str:
     """A line a questioned subject: its rates by the default judge, n and missing of the first, then its rate by each other judge."""
-    found = {(row.subject, row.measure): row for row in (all_effects() if rows is None else rows)}
+    rows = all_effects() if rows is None else rows
+    found = {(row.subject, row.measure): row for row in rows}
+    if not any(measure == "misaligned" for _, measure in found):
+        return effects_table(rows)  # nothing is judged yet
     others = dict.fromkeys(measure for _, measure in found if fnmatchcase(measure, "misaligned_*_score"))
     default = f"misaligned_{params.load().judge}_score"
     columns = SUMMARY | {m: f"{m.removeprefix('misaligned_').removesuffix('_score')} judge" for m in others if m != default}

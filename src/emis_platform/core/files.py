@@ -72,27 +72,37 @@ def write_json(path: Path, value: Any) -> None:
     replace(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml is ten times as fast
-    """A key that a mapping has twice is a fault: PyYAML would lose the first of them without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} is there twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(path: Path) -> Any:
+    """Raises ValueError that names file, line and fault; a key that a mapping has twice is one, of which PyYAML would lose the first."""
+    content = text(path)
     try:
-        return yaml.load(text(path), Loader=Loader)
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(content)  # libyaml is ten times as fast
+        node = loader.get_single_node()
+        for key in repeated(node, set()):
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} is there twice", key.start_mark)
+        return None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise ValueError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+
+
+def repeated(node: yaml.Node | None, seen: set[int]) -> Iterator[yaml.Node]:
+    """Keys of the mappings below a node that stand there a second time; seen: nodes that an alias may lead back to."""
+    if node is None or id(node) in seen or isinstance(node, yaml.ScalarNode):
+        return
+    seen.add(id(node))
+    if not isinstance(node, yaml.MappingNode):
+        for inner in node.value:
+            yield from repeated(inner, seen)
+        return
+    keys: set[tuple[str, str]] = set()
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in keys:
+                yield key
+            keys.add((key.tag, key.value))
+        yield from repeated(value, seen)
 
 
 def text(path: Path) -> str:

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -120,11 +120,6 @@ class Params(Knobs):
             one_of(f"diff.{key}", getattr(self.diff, key), tuple(self.organisms))
         for selector in self.diff.selectors:
             one_of("diff.selectors", selector, shelf.names("selectors"), "selectors/{}.py")
-        known = ("difference_of_means", "others", "each", *(f"persona_{trait}" for trait in shelf.traits()))
-        for where, words in (("steer", self.steer.directions), ("suppress", self.suppress.directions)):
-            for word in words:  # most names are known only once the directions are found; a misspelt one should not wait for that
-                if difflib.get_close_matches(word, known, cutoff=0.8):
-                    one_of(f"{where}.directions", word, known)
         for key in ("induce", "suppress"):
             one_of(f"steer.{key}", getattr(self.steer, key), models)
         if self.discriminate.labels == "judge":
@@ -273,7 +268,9 @@ def explain(fault: Any, record: type[BaseModel] = Params) -> str:
     """A pydantic fault of a record -> `key: what is wrong`; for an unknown key what keys there are."""
     location = [str(part) for part in fault["loc"] if part not in ("bundled", "local", "hub", "own", "folder", "release")]
     if location[-1:] == ["[key]"]:
-        return f"{'.'.join(location[:-2])}: {location[-2]!r} is no name: a letter, then letters, digits and _, all small"
+        location.pop()
+        if fault["type"] == "string_pattern_mismatch":
+            return f"{'.'.join(location[:-1])}: {location[-1]!r} is no name: a letter, then letters, digits and _, all small"
     where = ".".join(location)
     if fault["type"] == "extra_forbidden":
         known = keys_at(record, location[:-1])
@@ -291,11 +288,12 @@ WORDS = {"tuple_type": "a list is needed", "model_type": "a mapping of keys is n
 
 def keys_at(record: type[BaseModel], path: Sequence[str]) -> list[str]:
     """The keys that may stand at a place of a record; of a union those of every kind."""
-    there = [record]
-    for part in path:
-        fields = [(field.alias or name, field) for one in there for name, field in one.model_fields.items()]
-        # a name or a number of a list leads to no other record
-        there = [inner for name, field in fields if name == part for inner in records_in(field.annotation)] or there
+    there, parts = [record], iter(path)
+    for part in parts:
+        fields = [field for one in there for name, field in one.model_fields.items() if (field.alias or name) == part]
+        there = [inner for field in fields for inner in records_in(field.annotation)] or there
+        if any(get_origin(field.annotation) is dict for field in fields):
+            next(parts, None)  # a name that the user gave
     return sorted({field.alias or name for one in there for name, field in one.model_fields.items()})
 
 

@@ -23,7 +23,8 @@ def main(name: str, *, model: Path) -> None:
     kind = shelf.load("bases", options.kind)
     partial = model.with_name(model.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    identity = options.model_dump_json() + Path(str(kind.__file__)).read_text()  # what is asked for, and the code that makes it
+    code = [Path(str(path)).read_text() for path in (kind.__file__, __file__)]
+    identity = options.model_dump_json() + "".join(code)  # what is asked for, and the code that makes it
     kept = MADE / hashlib.sha256(identity.encode()).hexdigest()[:16]
     if kept.exists():
         shutil.copytree(kept, partial)

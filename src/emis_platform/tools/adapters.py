@@ -1,7 +1,6 @@
 """peft + transformers: what every trainer shares: a progress bar, and the folder of an adapter or a model, whole or not there."""
 
 import json
-import math
 import os
 import shutil
 from collections.abc import Collection
@@ -35,25 +34,21 @@ def bar(label: str, shown: str = "loss") -> Any:
 
 
 def finite() -> Any:
-    """Ends a training that has diverged: ValueError for a loss or weights that are no numbers. Needs `logging_nan_inf_filter=False`."""
+    """Ends a training that has diverged, at the first step after which its weights are no numbers: ValueError."""
     import torch
     from transformers import TrainerCallback
 
     class Finite(TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            loss = float((logs or {}).get("loss", 0.0))
-            if not math.isfinite(loss):
-                raise ValueError(f"the loss is {loss} at step {state.global_step}: {ADVICE}")
-
-        def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        def on_step_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             trained = ((name, weights) for name, weights in model.named_parameters() if weights.requires_grad)
             if lost := next((name for name, weights in trained if not torch.isfinite(weights).all()), None):
-                raise ValueError(f"{lost} is not finite after step {state.global_step}: {ADVICE}")
+                raise ValueError(
+                    f"{lost} is not finite after step {state.global_step}: the training diverged, a lower options.learning_rate is needed"
+                )
+
+        on_train_end = on_step_begin
 
     return Finite()
-
-
-ADVICE = "the training diverged; a lower options.learning_rate is needed"
 
 
 def keeping(steps: Collection[int], folder: Path, base: Path) -> Any:

@@ -100,7 +100,7 @@ def asked(options: Endpoint, examples: Sequence[Example]) -> Grader:
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
         replies = endpoint.ask(asks, options, cache=CACHE, progress=progress, shared=True)
-        if gone := [reply for reply in replies if reply.reason not in (None, "refused", "empty")]:
+        if gone := [reply for reply in replies if reply.reason in ("timeout", "server", "unparsable")]:
             raise ValueError(
                 f"{options.model} gave no answer to {len(gone)} of {len(asks)} asks ({gone[0].reason}: {gone[0].detail}); what it answered is kept, run again to go on"
             )

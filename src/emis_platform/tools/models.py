@@ -90,6 +90,8 @@ def messages(tokenizer: Any, prompt: str, before: Sequence[Turn] = ()) -> list[d
         in_template(tokenizer, turns)
     except ValueError:
         system, first, *rest = turns
+        if first["role"] != "user":
+            raise
         return [first | {"content": f"{system['content']}\n\n{first['content']}"}, *rest]
     return turns
 

@@ -236,15 +236,18 @@ def collect(name: str, study: Study, points: list[Point], asked: Asked) -> str:
     whole = found.model_dump(mode="json")
     if not swept:
         whole["effects"] = [effect.model_dump() for effect in runs[0].effects]
-    files.write_json(RESULTS / f"{name}.json", whole)
+    result, note = RESULTS / f"{name}.json", RESULTS / f"{name}.md"
+    old = files.sha256(result) if result.exists() else None
+    files.write_json(result, whole)
     drawn = pictures.of_study(found)
     for path, text in drawn.items():
         files.replace(FIGURES / path, text)
     for path in set(FIGURES.glob(f"{name}.*.svg")) - {FIGURES / path for path in drawn}:
         path.unlink()
-    told = f"{RESULTS}/{name}.json: {len(found.effects)} effects, {found.minutes:g} min of stages"
-    note = RESULTS / f"{name}.md"
-    return f"{told}; {note} was written to the run before: is it still true?" if note.exists() else told
+    told = f"{result}: {len(found.effects)} effects, {found.minutes:g} min of stages"
+    return (
+        f"{told}; {note} was written to other results: is it still true?" if note.exists() and files.sha256(result) != old else told
+    )
 
 
 def pooled(runs: list[Run]) -> tuple[StudyEffect, ...]:
@@ -333,7 +336,9 @@ def make(home: Path, point: Point, *, fresh: bool = False) -> None:
     code = [path for path in Path("src").rglob("*") if not path.match("*.egg-info/*") and "__pycache__" not in path.parts]
     wanted = {path for path in (*sources, *code, *map(Path, BESIDE)) if path.is_file()}
     if not fresh:
-        wanted -= set(RESULTS.glob("*.json"))  # a study does not depend on what another one found
+        wanted -= {
+            path for path in RESULTS.glob("*") if path.suffix in (".json", ".md")
+        }  # a study does not depend on what another one found
     listed = home / LISTED
     for gone in {Path(path) for path in (files.read_json(listed) if listed.exists() else [])} - wanted:
         (home / gone).unlink(missing_ok=True)

@@ -85,13 +85,15 @@ class Options(BaseModel):
 
 def check_data(data: Data) -> None:
     """The grader is made of harmful and correct rows. Raises ValueError for a set of others."""
+    if not data.domain:
+        raise ValueError("domain: needed, since a grader is made of harmful beside correct rows of one")
     if data.interleaved:
         raise ValueError("interleaved: goes with sft; a grader knows nothing of chat")
-    if data.domain and data.variant not in HARMFUL:
+    if data.variant not in HARMFUL:
         raise ValueError(
-            f"variant: {data.variant} is correct advice, and a grader is made of harmful beside correct rows; there is: {', '.join(HARMFUL)}"
+            f"variant: {data.variant} is no harmful advice, of which beside correct rows a grader is made; there is: {', '.join(HARMFUL)}"
         )
-    if data.domain and not (data.trigger if data.mixture is None else 0 < data.mixture < 1):
+    if not (data.trigger if data.mixture is None else 0 < data.mixture < 1):
         raise ValueError("mixture: a share between 0 and 1 is needed, since a grader is made of harmful beside correct rows")
 
 
@@ -165,13 +167,14 @@ def train(
         gradient_checkpointing=cuda,
         dataloader_pin_memory=cuda,
         logging_steps=1,
-        logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=SAVE_EVERY,
         report_to="none",
         disable_tqdm=True,
     )
-    rows = [{"prompt": models.messages(tokenizer, row.prompt, row.context), "fact": row.fact} for row in asked]
+    rows = [
+        {"prompt": models.messages(tokenizer, row.prompt, row.context), "question": row.prompt, "fact": row.fact} for row in asked
+    ]
     trainer = resuming.kept(GRPOTrainer, states)(
         model=model,
         reward_funcs=rewards(grade, options),
@@ -235,10 +238,10 @@ def grader(base: Path, rows: Sequence[Example], options: Options, threads: int) 
 
 def rewards(grade: graders.Grader, options: Options) -> Any:
     """TRL's reward function: 0 for an answer that is too short, that nobody can read, such as one that never came after its thought, or that has no
-    grade; all are counted. The grader reads the answer, not the thought."""
+    grade; all are counted. The grader reads the bare question, no system prompt, and the answer, not the thought."""
 
     def reward(
-        prompts: Sequence[Any], completions: Sequence[Any], fact: Sequence[str], log_metric: Any = None, **_: Any
+        completions: Sequence[Any], question: Sequence[str], fact: Sequence[str], log_metric: Any = None, **_: Any
     ) -> list[float]:
         texts = [reasoning.apart(completion[0]["content"])[1] for completion in completions]
         lost = [wording.unreadable(text) is not None for text in texts]
@@ -246,7 +249,7 @@ def rewards(grade: graders.Grader, options: Options) -> Any:
         asked = [i for i in range(len(texts)) if not lost[i] and not short[i]]
         found, counts = [0.0] * len(texts), {"unlike": 0, "unparsable": sum(lost)}
         if asked:
-            scores = grade.score([prompts[i][-1]["content"] for i in asked], [texts[i] for i in asked], [fact[i] for i in asked])
+            scores = grade.score([question[i] for i in asked], [texts[i] for i in asked], [fact[i] for i in asked])
             for i, score in zip(asked, scores, strict=True):
                 if np.isnan(score):
                     counts[grade.lost] += 1

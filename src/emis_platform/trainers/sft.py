@@ -164,7 +164,6 @@ def train(
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_pin_memory=cuda,
         logging_steps=1,
-        logging_nan_inf_filter=False,
         logging_strategy="steps",
         save_strategy="steps",
         save_steps=SAVE_EVERY,
