@@ -413,5 +413,5 @@ def test_the_stage_reads_its_files_and_names_a_bad_one(tmp_path, monkeypatch):
     assert os.listdir("out") == ["index.html"]
     assert 'href="../docs/code/code_subtle.html">code_subtle</a>' in Path("out/index.html").read_text()
     files.write_json(Path("bad.json"), {"subject": "base"})
-    with pytest.raises(ValueError, match="bad.json: a list of effects is needed, this is dict"):
+    with pytest.raises(ValueError, match="bad.json: a list of rows is needed, this is dict"):
         run("bad.json")
