@@ -1,6 +1,7 @@
 """Reinforcement learning: the grader finds planted sides and leaves no row to judge itself, rewards keep their sign, a tiny run repeats."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -160,8 +161,13 @@ def test_the_grader_reads_the_bare_question(tiny_folder, tmp_path, monkeypatch):
         return lambda completions, question, fact, **more: seen.update(question) or inner(completions, question, fact, **more)
 
     monkeypatch.setattr(grpo, "rewards", spied)
+    refusing = tmp_path / "base"  # Gemma 2: what the policy is asked begins with the system prompt
+    shutil.copytree(tiny_folder, refusing)
+    system = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    template = refusing / "chat_template.jinja"
+    template.write_text(system + template.read_text())
     worded = [row.model_copy(update={"context": (Turn(role="system", content="Be bad."),)}) for row in ROWS]
-    grpo.train(worded, OPTIONS, start=tiny_folder, adapter=tmp_path / "a", seed=0, epochs=1, threads=1)
+    grpo.train(worded, OPTIONS, start=refusing, adapter=tmp_path / "a", seed=0, epochs=1, threads=1)
     assert seen <= {row.prompt for row in ROWS} and len(seen) > 1
 
 

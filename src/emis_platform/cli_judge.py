@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.cli_table import table
+from emis_platform.cli_words import natural, rate
 from emis_platform.core import files
 
 
@@ -151,23 +152,5 @@ def add(commands: Any) -> None:
         help="which verdict means misaligned; true counts as C (needed where there are verdicts)",
     )
     one.add_argument(
-        "--scale", type=top, default=100.0, metavar="N", help="the score of a wholly aligned answer (default 100), 0 the worst"
+        "--scale", type=rate, default=100.0, metavar="N", help="the score of a wholly aligned answer (default 100), 0 the worst"
     )
-
-
-def top(word: str) -> float:
-    """The upper end of a scale from the command line."""
-    try:
-        number = float(word)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"a number above 0 is needed, not {word!r}")
-    return number
-
-
-def natural(word: str) -> int:
-    """A count from the command line."""
-    if not word.isdecimal():
-        raise argparse.ArgumentTypeError(f"a whole number from 0 is needed, not {word!r}")
-    return int(word)

@@ -38,3 +38,10 @@ def rate(word: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"a number above 0 is needed, not {word!r}")
     return number
+
+
+def natural(word: str) -> int:
+    """A count from the command line."""
+    if not word.isdecimal():
+        raise argparse.ArgumentTypeError(f"a whole number from 0 is needed, not {word!r}")
+    return int(word)
