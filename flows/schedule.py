@@ -58,8 +58,12 @@ def schedule(cron: str, every: float | None) -> Any:
 
 
 def serve(clock: Any, address: str, stages_only: bool) -> None:
-    """Register the schedule and run what falls due, until Ctrl-C."""
+    """Register the schedule and run what falls due, until Ctrl-C or SIGTERM; a run that has begun is let finish."""
+    from prefect.runner import Runner
     from reproduce import reproduce
+
+    # Prefect's own leaves the schedule unpaused, and waits for ever where the runner is stopping already
+    Runner.handle_sigterm = lambda *_: signal.raise_signal(signal.SIGINT)
 
     print(
         f"{clock.cron or clock.interval}: fires while this command runs; an ephemeral server, as one flow run has, never fires\n"
