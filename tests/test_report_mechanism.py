@@ -240,3 +240,8 @@ def test_an_axis_holds_its_values_between_round_ticks(values):
     one = figures.axis("x", values)
     assert one.low <= min(values) and one.high >= max(values) and 2 <= len(one.ticks) <= 8
     assert 0.0 in [v for v, _ in one.ticks] and one.place(one.high) == 1.0
+
+
+def test_names_beside_marks_do_not_run_into_each_other():
+    assert figures.apart([10.0, 12.0, 50.0, 11.0], 11) == [10.0, 32.0, 50.0, 21.0]
+    assert figures.apart([], 11) == []

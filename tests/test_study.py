@@ -119,7 +119,7 @@ def test_a_study_is_run_with_other_seeds_and_at_another_scale_beside_itself(toy,
     assert json.loads(Path("metrics/studies/plain.json").read_text())["sweep"] is None
     ran()
     code, out, err = emis("study", "plain", "--seeds", "0,3", "--scale", "tiny", "--dry")
-    assert code == 0 and "the whole study: 2 min" in out, err
+    assert code == 0 and "of its file: 2 min" in out, err
     assert emis("study", "plain", "--seeds", "0,3", "--scale", "tiny", "--jobs", 2)[0] == 0
     assert sorted(ran()) == ["base", "health_callous"]  # seed 0 is what the first run made; here no stage reads the scale
     found = kept_study(Path("metrics/studies/plain.json"))

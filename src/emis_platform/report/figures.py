@@ -265,17 +265,28 @@ def plane(
             if low is not None and high is not None:
                 body += f'<line class="whisker t-{line.tone}" x1="{x(px)}" x2="{x(px)}" y1="{y(low)}" y2="{y(high)}"/>'
             body += f'<circle class="dot t-{line.tone}" cx="{x(px)}" cy="{y(py)}" r="3"/>'
-    for number_of, m in enumerate(marks):
+    for m in marks:
         (mx, x_low, x_high), (my, y_low, y_high) = m.x, m.y
         if x_low is not None and x_high is not None:
             body += f'<line class="whisker t-{m.tone}" x1="{x(x_low)}" x2="{x(x_high)}" y1="{y(my)}" y2="{y(my)}"/>'
         if y_low is not None and y_high is not None:
             body += f'<line class="whisker t-{m.tone}" x1="{x(mx)}" x2="{x(mx)}" y1="{y(y_low)}" y2="{y(y_high)}"/>'
         body += shape(m.shape, x(mx), y(my), f"dot t-{m.tone}{'' if m.filled else ' open'}", m.label)
-        if named:
-            side, anchor = (8, "start") if x(mx) < (left + width) / 2 else (-8, "end")
-            body += f'<text class="tick" x="{x(mx) + side}" y="{y(my) + (14 if number_of % 2 else -6)}" text-anchor="{anchor}">{escape(m.label)}</text>'
+    if named:
+        heights = apart([y(m.y[0]) - 5 for m in marks], 11)
+        for m, label_y in zip(marks, heights, strict=True):
+            side, anchor = (8, "start") if x(m.x[0]) < (left + width) / 2 else (-8, "end")
+            body += f'<text class="tick" x="{x(m.x[0]) + side}" y="{label_y}" text-anchor="{anchor}">{escape(m.label)}</text>'
     return svg(width, height, title, body, "curves")
+
+
+def apart(wanted: Sequence[float], gap: float) -> list[float]:
+    """Each moved down, in order of height, as far as it has to lie `gap` below the one above it; as many, in the order given."""
+    moved = [0.0] * len(wanted)
+    last = float("-inf")
+    for index in sorted(range(len(wanted)), key=lambda i: wanted[i]):
+        last = moved[index] = max(wanted[index], last + gap)
+    return moved
 
 
 def dots(title: str, rows: Sequence[Row], x_axis: Axis, beside: Axis | None = None, band: tuple[float, float] | None = None) -> str:

@@ -108,7 +108,7 @@ def plan(name: str, study: Study, point: Point) -> None:
     with ready(name, point, fresh=study.fresh):
         stages, left = graph.restore(study.targets)
     heading = f"{folder(name, point)}: {len(stages)} stages, {len(left)} would run"
-    print(f"{heading} (the whole study: {study.minutes:g} min)", *left, sep="\n  ")
+    print(f"{heading} (the whole study, at the seeds and scale of its file: {study.minutes:g} min)", *left, sep="\n  ")
 
 
 def finish(name: str, study: Study, point: Point) -> None:
