@@ -86,7 +86,9 @@ def test_a_pinned_conversion_is_made_once_and_a_local_one_each_time(folder, tmp_
     for name in ("base", "reader", "other", "other"):
         base.main(name, model=tmp_path / "models" / name)
     assert made == ["bundled", "local", "local"]
-    assert (tmp_path / "models/reader/config.json").read_text() == "1" and (tmp_path / "models/other/config.json").read_text() == "3"
+    assert (tmp_path / "models/reader/config.json").read_text() == "1" and (
+        tmp_path / "models/other/config.json"
+    ).read_text() == "3"
     assert not list(tmp_path.rglob("*.partial"))
 
 

@@ -104,8 +104,14 @@ def test_few_organisms_of_one_domain_give_no_number():
 
 
 def test_labels_and_halves():
-    assert lab.label(0.11, 0.3, 0.0, False) is True and lab.label(0.0, 0.2, 0.0, False) is None and lab.label(None, None, 0.0, True) is None
-    assert lab.label(0.0, 0.2, 0.0, True) is False and lab.label(0.0, 0.1, 0.2, False) is False  # taught nothing harmful; known to be below
+    assert (
+        lab.label(0.11, 0.3, 0.0, False) is True
+        and lab.label(0.0, 0.2, 0.0, False) is None
+        and lab.label(None, None, 0.0, True) is None
+    )
+    assert (
+        lab.label(0.0, 0.2, 0.0, True) is False and lab.label(0.0, 0.1, 0.2, False) is False
+    )  # taught nothing harmful; known to be below
     groups = ["a", "b", "c", "c", "d"]
     choose = lab.halves(groups)
     assert choose[2] == choose[3] and 0 < choose.sum() < 5

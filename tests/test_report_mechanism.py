@@ -183,7 +183,9 @@ def test_a_study_stands_beside_the_run_with_where_it_is_from():
     assert "emis study mechanism" in text and '<a href="#study-mechanism">' in text and "90.0 % gone" in text
     assert 'class="warn"' not in text
     for shown in ("mechanism", "studies"):
-        assert '<p class="warn">Read &lt;first&gt;.</p>' in html(studies=[study(told)], notes={"mechanism": "Read <first>."}, shown=shown)
+        assert '<p class="warn">Read &lt;first&gt;.</p>' in html(
+            studies=[study(told)], notes={"mechanism": "Read <first>."}, shown=shown
+        )
 
 
 def test_benign_arms_of_a_study_stand_against_its_base():
