@@ -353,6 +353,20 @@ def test_verify_names_a_changed_byte_and_an_effect_outside(workspace: Path) -> N
     assert found.outside == ("base misaligned: 0.5; the reference has [-0.1, 0.1]",)
 
 
+def test_a_reference_is_not_written_from_outputs_that_the_lock_does_not_know(workspace: Path) -> None:
+    kept = commit_reference(workspace).read_bytes()
+    effects(workspace / "metrics/judge/base.json", [effect("base", "misaligned", 0.5)])
+    with pytest.raises(ValueError, match="metrics/judge/base.json"):
+        commit_reference(workspace)
+    assert (workspace / "metrics/reference.json").read_bytes() == kept
+
+
+def test_subjects_that_rest_on_the_same_stages_have_identities_of_their_own(workspace: Path) -> None:
+    facts = evidence.gather(workspace)
+    twice = facts.model_copy(update={"runs": {"one": facts.runs[STEERED], "other": facts.runs[STEERED]}})
+    assert twice.identity("one") != twice.identity("other")
+
+
 def test_verify_names_both_machines_and_compares_no_other_scale(workspace: Path) -> None:
     reference = files.read_json(commit_reference(workspace))
     reference["machine"]["cpu"] = "Abacus"

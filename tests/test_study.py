@@ -87,6 +87,11 @@ def test_a_fresh_study_makes_everything_again_and_counts_equal_outputs(toy, monk
     assert sorted(ran()) == made  # nothing was restored
     (found,) = [row for row in kept_study(Path("metrics/studies/again.json")).effects if row.measure == "rerun_identical"]
     assert (found.subject, found.value, found.low, found.high) == ("rerun", 1.0, 1.0, 1.0) and found.n == len(made)
+    files.write_json(Path("metrics/reference.json"), {"machine": {"cpu": "Abacus"}})
+    study.run("again")  # another machine's run is no second run of this one
+    (found,) = [row for row in kept_study(Path("metrics/studies/again.json")).effects if row.measure.startswith("rerun_")]
+    assert found.measure == "rerun_identical_elsewhere"
+    Path("metrics/reference.json").unlink()
     locked = files.read_yaml(Path("dvc.lock"))
     locked["stages"]["first"]["outs"][0]["md5"] = "0" * 32
     files.replace(Path("dvc.lock"), yaml.safe_dump(locked))
@@ -94,6 +99,16 @@ def test_a_fresh_study_makes_everything_again_and_counts_equal_outputs(toy, monk
     study.run("again")
     (found,) = [row for row in kept_study(Path("metrics/studies/again.json")).effects if row.measure == "rerun_identical"]
     assert found.value == pytest.approx(1 - 1 / len(made)) and f"1 of {len(made)} outputs differ" in capsys.readouterr().out
+
+
+def test_a_stage_that_reads_a_whole_folder_of_outputs_is_held_against_its_first_run_too():
+    entry = lambda deps, outs: {"cmd": "c", "params": {}, "deps": deps, "outs": outs}  # noqa: E731
+    one = {"a": entry({"code": "1"}, {"models/x": "2"}), "b": entry({"models": "3", "code": "1"}, {"t.json": "4"})}
+    two = {"a": entry({"code": "1"}, {"models/x": "9"}), "b": entry({"models": "8", "code": "1"}, {"t.json": "4"})}
+    found = study.identical(one, two)
+    assert (found.measure, found.value, found.n, found.missing) == ("rerun_identical", 0.5, 2, 0)
+    two["b"]["deps"]["code"] = "5"
+    assert (study.identical(one, two).value, study.identical(one, two).missing) == (0.0, 1)
 
 
 def test_a_night_goes_on_after_a_failure_and_names_it(toy, monkeypatch, capsys):
@@ -267,7 +282,11 @@ def test_pooled_seeds_are_no_surer_than_one_seed_and_a_missing_one_counts():
     same = pooling.over_seeds([one, one, one])
     assert (same.value, same.low, same.high, same.n, same.missing) == pytest.approx((0.5, 0.4, 0.6, 30, 3))
     none = one.model_copy(update={"value": None, "low": None, "high": None, "n": 0, "missing": 11})
-    assert pooling.over_seeds([none, one]) == one.model_copy(update={"missing": 12})
+    assert pooling.over_seeds([one]) == one
+    alone = pooling.over_seeds([none, one])  # nothing is known of how far seeds lie apart
+    assert alone == one.model_copy(update={"missing": 12, "low": None, "high": None})
+    open_end = pooling.over_seeds([one, one.model_copy(update={"value": 0.51, "high": None})])
+    assert open_end.high is None and open_end.low is not None and open_end.low < 0.4
 
 
 def test_a_share_that_grows_tenfold_by_tenfold_has_that_slope_and_an_unsure_one_a_wider_interval():

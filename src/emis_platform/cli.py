@@ -284,6 +284,7 @@ def main() -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # `emis trace ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)  # 128 + SIGPIPE: what was asked for may not be done
     except (ValueError, OSError) as error:
         if os.environ.get("EMIS_TRACEBACK"):
             raise

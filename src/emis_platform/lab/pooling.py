@@ -14,7 +14,8 @@ def over_seeds(effects: Sequence[Effect]) -> Effect:
 
     Half width on each side: the root of (mean squared half width over questions) + (t interval of the mean over seeds) squared. The seeds
     share their questions, so the first part does not shrink with more seeds; the second counts questions once more and errs to the wide
-    side. The ends are not cut to a measure's range. A seed without a value goes to none of it; its n and missing are counted.
+    side. The ends are not cut to a measure's range. A seed without a value goes to none of it; its n and missing are counted. Where several seeds were asked and fewer than two have a
+    value, or one has a value without an end, the mean has no such end: one seed knows nothing of the others.
     """
     kinds = {(effect.subject, effect.measure) for effect in effects}
     if len(kinds) != 1:
@@ -23,13 +24,16 @@ def over_seeds(effects: Sequence[Effect]) -> Effect:
     n, missing = sum(effect.n for effect in effects), sum(effect.missing for effect in effects)
     if len(there) < 2:
         one = there[0] if there else first
-        return one.model_copy(update={"n": n, "missing": missing})
+        alone = {} if len(effects) == 1 else {"low": None, "high": None}
+        return one.model_copy(update={"n": n, "missing": missing} | alone)
     values = np.array([effect.value for effect in there], float)
     between = float(stats.t.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / sqrt(len(values))
-    ends = []
+    ends: list[float | None] = []
     for side, end in ((-1, "low"), (1, "high")):
-        halves = [getattr(effect, end) - effect.value for effect in there if getattr(effect, end) is not None]
-        within = float(np.mean(np.square(halves))) if halves else 0.0
+        if any(getattr(effect, end) is None for effect in there):
+            ends.append(None)
+            continue
+        within = float(np.mean(np.square([getattr(effect, end) - effect.value for effect in there])))
         ends.append(float(values.mean()) + side * sqrt(within + between**2))
     return Effect(
         subject=first.subject, measure=first.measure, value=float(values.mean()), low=ends[0], high=ends[1], n=n, missing=missing

@@ -9,10 +9,8 @@ from tqdm import tqdm
 
 from emis_platform.core import files
 from emis_platform.core.records import Effect, Record
-from emis_platform.tools import lock
-from emis_platform.tools.evidence import effects
+from emis_platform.tools import evidence, lock
 
-REFERENCE = "metrics/reference.json"
 PACKAGES = ("torch", "transformers", "peft", "trl", "sae-lens", "lm_eval", "numpy", "scikit-learn", "dvc", "mlflow")
 
 
@@ -31,19 +29,27 @@ class Verdict(Record):
         return not self.mismatches and not self.outside
 
 
-def verify(workspace: Path) -> Verdict:
-    """Raises ValueError without a dvc.lock; a missing output is a mismatch, a missing reference a note."""
-    stages = lock.read(workspace)
+def rehash(workspace: Path, stages: dict[str, lock.Entry]) -> tuple[list[str], list[str]]:
+    """(every output that dvc.lock names, a line for each that is not as it says)."""
     outs = [(name, path, md5) for name, entry in stages.items() for path, md5 in entry["outs"].items()]
     mismatches = []
     for name, path, md5 in tqdm(outs, desc="rehash", unit="out", delay=2, disable=None):
         there = lock.rehash(workspace / path)
         if there != md5:
             mismatches.append(f"{path} ({name}): dvc.lock says {md5}, there is {there or 'nothing'}")
+    return [path for _, path, _ in outs], mismatches
+
+
+def verify(workspace: Path) -> Verdict:
+    """Raises ValueError without a dvc.lock; a missing output is a mismatch, a missing reference a note."""
+    stages = lock.read(workspace)
+    outs, mismatches = rehash(workspace, stages)
     here = snapshot(workspace, stages)
-    path = workspace / REFERENCE
+    path = workspace / evidence.REFERENCE
     if not path.exists():
-        return verdict(outs, mismatches, 0, [], [f"no {REFERENCE}: no intervals to compare with", f"here: {machine(here)}"])
+        return verdict(
+            outs, mismatches, 0, [], [f"no {evidence.REFERENCE}: no intervals to compare with", f"here: {machine(here)}"]
+        )
     there = files.read_json(path)
     notes = [f"here: {machine(here)}", f"reference: {machine(there)}", *differing(here["machine"], there["machine"])]
     if here["scale"] != there["scale"]:
@@ -75,27 +81,22 @@ def compare(ours: Effect | None, reference: Effect) -> str | None:
 
 def snapshot(workspace: Path, stages: dict[str, lock.Entry] | None = None) -> dict[str, Any]:
     """This workspace's effects with the machine they were read on: what metrics/reference.json holds."""
-    found = effects(workspace, stages if stages is not None else lock.read(workspace))
+    found = evidence.effects(workspace, stages if stages is not None else lock.read(workspace))
     packages = {name: metadata.version(name) for name in PACKAGES}
     return {
-        "machine": {"cpu": cpu(), "python": platform.python_version(), "packages": packages},
+        "machine": {"cpu": evidence.cpu(), "python": platform.python_version(), "packages": packages},
         "scale": files.read_yaml(workspace / "params.yaml")["scale"],
         "effects": [effect.model_dump() for rows in found.values() for effect in rows],
     }
 
 
 def commit_reference(workspace: Path) -> Path:
-    """Write metrics/reference.json from this workspace; to be committed by hand."""
-    files.write_json(workspace / REFERENCE, snapshot(workspace))
-    return workspace / REFERENCE
-
-
-def cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor() or "unknown"
-    )
+    """Write metrics/reference.json from this workspace; to be committed by hand. Raises ValueError, and writes nothing, where an output is not what dvc.lock says."""
+    _, mismatches = rehash(workspace, lock.read(workspace))
+    if mismatches:
+        raise ValueError(f"{len(mismatches)} outputs are not what dvc.lock says; `emis repro` first. The first: {mismatches[0]}")
+    files.write_json(workspace / evidence.REFERENCE, snapshot(workspace))
+    return workspace / evidence.REFERENCE
 
 
 def machine(found: dict[str, Any]) -> str:

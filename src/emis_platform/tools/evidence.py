@@ -1,5 +1,6 @@
 """A workspace's files + dvc.lock -> what is known of each subject, and which stages back it. Read by publish, trace and verify."""
 
+import platform
 import re
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from emis_platform.core.knobs import Subject
 from emis_platform.core.records import Effect, Example, Judgement, Record
 from emis_platform.tools import lock
 
+REFERENCE = "metrics/reference.json"
 TABLES = (
     "metrics/judge/*.json",
     "metrics/opinion/*.json",
@@ -54,8 +56,8 @@ class Facts(Record):
     """Trained organism -> the subject that stands for it: its run carries the adapter, its `misaligned` is the organism's."""
 
     def identity(self, subject: str) -> str:
-        """sha256 of the lock entries behind a subject's run."""
-        return lock.identity({name: self.stages[name] for name in self.runs[subject]})
+        """sha256 of a subject's name and the lock entries behind its run: several subjects may rest on the same."""
+        return lock.identity({"subject": subject, "stages": {name: self.stages[name] for name in self.runs[subject]}})
 
     def trained(self, organism: str) -> lock.Entry:
         """The `train@<organism>` entry."""
@@ -176,6 +178,15 @@ def flat(key: str, value: Any) -> dict[str, str]:
 def provenance(workspace: Path) -> dict[str, str]:
     """The code's commit and the hash of dvc.lock."""
     return {"git_commit": commit(workspace), "dvc_lock": files.sha256(workspace / "dvc.lock")}
+
+
+def cpu() -> str:
+    """The processor's model, without the machine's name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor() or "unknown"
+    )
 
 
 def commit(workspace: Path) -> str:

@@ -96,7 +96,7 @@ def shape_of(folder: Path) -> dict[str, Any]:
 def staged(folder: Path, base: Path) -> Iterator[Path]:
     """A folder of links to the files that may be read, and to no other; a tokenizer that is not there is the base's."""
     with TemporaryDirectory() as made:
-        links = Path(made) / folder.name
+        links = Path(made) / folder.resolve().name
         links.mkdir()
         if models.is_adapter(folder):
             config = files.read_json(folder / "adapter_config.json")

@@ -11,7 +11,6 @@ import filecmp
 import hashlib
 import json
 import os
-import platform
 import shutil
 import signal
 import subprocess
@@ -34,6 +33,7 @@ from emis_platform.tools import evidence, graph, lock, river, shapes, tracking
 
 WORKSPACES, TRAINING, BASE = Path("work/studies"), Path("metrics/train"), Path("models/base")
 FIGURES = Path("metrics/figures")
+REFERENCE = Path(evidence.REFERENCE)
 AS_IT_STANDS = Asked()
 SIZED = "bases.base"
 """A sweep over it is one over models, whose sizes may be told apart."""
@@ -114,7 +114,7 @@ def plan(name: str, study: Study, point: Point) -> None:
 def finish(name: str, study: Study, point: Point) -> None:
     """Bring one workspace up to date and keep its effects in it; a finished one is only looked through."""
     machine, code = processor(), evidence.commit(Path("."))
-    made = lock.read(Path(".")) if study.fresh else {}
+    made, made_by = (lock.read(Path(".")), reference_cpu()) if study.fresh else ({}, None)
     with ready(name, point, fresh=study.fresh):
         river.preflight()
         graph.restore(study.targets)
@@ -142,7 +142,7 @@ def finish(name: str, study: Study, point: Point) -> None:
             lock=locked,
             code=code,
             machine=machine,
-            effects=(*effects(), *([identical(made, lock.read(Path(".")))] if study.fresh else [])),
+            effects=(*effects(), *([identical(made, lock.read(Path(".")), made_by)] if study.fresh else [])),
             parameters=shapes.read(BASE).parameters if SIZED in point.at else None,
             rewards={
                 path.stem: told["rl"] for path in sorted(TRAINING.glob("*.json")) if (told := files.read_json(path)).get("rl")
@@ -159,13 +159,20 @@ def effects() -> tuple[Effect, ...]:
     return tuple(Effect.model_validate(row) for row in json.loads(asked.stdout))
 
 
-def identical(made: dict[str, lock.Entry], again: dict[str, lock.Entry]) -> Effect:
-    """Share of the outputs that a second run made to the same bytes; every output is looked at, so its interval is the value. Says which differ.
+def reference_cpu() -> str | None:
+    """The processor that the repository's run was made on, as `emis verify --write-reference` noted it with the run."""
+    return files.read_json(REFERENCE)["machine"]["cpu"] if REFERENCE.exists() else None
+
+
+def identical(made: dict[str, lock.Entry], again: dict[str, lock.Entry], made_by: str | None = None) -> Effect:
+    """`rerun_identical`: share of the outputs that a second run made to the same bytes; every output is looked at, so its interval is the value. Says
+    which differ. Made by another processor it is `rerun_identical_elsewhere`, another question: rounding differs between them, and a training carries it on.
 
     Missing: outputs of stages whose params, code or files that no stage makes have changed since the first run.
     """
     outs = {path for entry in again.values() for path in entry["outs"]}
-    given = lambda entry: (entry["params"], {path: md5 for path, md5 in entry["deps"].items() if path not in outs})  # noqa: E731
+    made_here = lambda path: any(out == path or out.startswith(f"{path}/") for out in outs)  # noqa: E731
+    given = lambda entry: (entry["params"], {path: md5 for path, md5 in entry["deps"].items() if not made_here(path)})  # noqa: E731
     same = {name for name, entry in again.items() if name in made and given(made[name]) == given(entry)}
     pairs = {path: (md5, made[name]["outs"].get(path)) for name in same for path, md5 in again[name]["outs"].items()}
     if not pairs:
@@ -173,8 +180,15 @@ def identical(made: dict[str, lock.Entry], again: dict[str, lock.Entry]) -> Effe
     if differ := sorted(path for path, (one, other) in pairs.items() if one != other):
         print(f"{len(differ)} of {len(pairs)} outputs differ:", *differ, sep="\n  ", flush=True)
     share = 1 - len(differ) / len(pairs)
+    elsewhere = made_by not in (None, evidence.cpu())
     return Effect(
-        subject="rerun", measure="rerun_identical", value=share, low=share, high=share, n=len(pairs), missing=len(outs) - len(pairs)
+        subject="rerun",
+        measure="rerun_identical_elsewhere" if elsewhere else "rerun_identical",
+        value=share,
+        low=share,
+        high=share,
+        n=len(pairs),
+        missing=len(outs) - len(pairs),
     )
 
 
@@ -347,7 +361,8 @@ def make(home: Path, point: Point, *, fresh: bool = False) -> None:
         take(path, home / path)
     cache, kinds = graph.cache()
     cache = home / ".dvc/cache" if fresh else cache
-    settings = f"[core]\nno_scm = true\n[cache]\ndir = {cache.resolve()}\ntype = {','.join(kinds)}\n"
+    commas = ",".join(kinds)
+    settings = f'[core]\nno_scm = true\n[cache]\ndir = "{cache.resolve()}"\ntype = {commas}\n'
     write(home / ".dvc/config.local", settings)
     write(home / "params.yaml", text(point))
     if not fresh and Path("dvc.lock").exists() and not (home / "dvc.lock").exists():
@@ -396,7 +411,4 @@ def finished(path: Path) -> Run | None:
 
 def processor() -> str:
     """`2 x <model>`, without the machine's name."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{os.cpu_count()} x {model}"
+    return f"{os.cpu_count()} x {evidence.cpu()}"
