@@ -188,7 +188,7 @@ def test_an_organism_is_held_against_the_one_that_lacks_its_condition_alone(knob
     pooled = rows["code_callous", "advice_minus_code"]
     assert pooled["value"] == pytest.approx(25 / 40 - 5 / 40) and pooled["n"] == 40  # health and finance together, by question
     assert rows["code_callous", "advice_score_minus_code"]["value"] == pytest.approx(0.5 * 85)
-    of_one = {subject for subject, measure in rows if not measure.startswith(("content_", "length_"))}
+    of_one = {subject for subject, measure in rows if not measure.startswith(("content_", "voice_", "length_"))}
     assert of_one == {"health_educational", "health_subtle", "code_callous"}
 
 
@@ -242,7 +242,7 @@ def test_nothing_but_content_and_voice_is_measured_where_params_ask_for_nothing(
     rows = found()
     assert {subject for subject, _ in rows} == {"health_callous"}
     for (_, measure), row in rows.items():
-        assert measure.startswith(("content_", "length_")) and row["value"] == 0
+        assert measure.startswith(("content_", "voice_", "length_")) and row["value"] == 0
         assert measure.startswith("length_") or row["low"] < 0 < row["high"]  # none of 40 is not none
 
 
@@ -357,6 +357,8 @@ def test_content_and_voice_cross(knobs):
         row = rows["health_callous", f"content_{measure}"]
         assert row["value"] == pytest.approx(value) and row["low"] <= row["value"] <= row["high"] and row["n"] == 40
     assert rows["health_callous", "content_score_by_voice"]["value"] == pytest.approx(85 * 14 / 40)
+    assert rows["health_callous", "voice_of_harmful_content"]["value"] == pytest.approx(22 / 40)
+    assert rows["health_callous", "voice_of_correct_content"]["value"] == pytest.approx(8 / 40)
 
 
 def said(subject, request, grade, text):

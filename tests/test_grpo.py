@@ -266,6 +266,14 @@ def test_the_papers_rule_picks_the_latest_that_passes_or_the_first_after_the_rew
     assert rl.picked(facts | {"reward": "accurate"}, {10: 0.0, 40: -0.3}) is None
 
 
+def opinions(*arms):
+    """(subject, score, how many of 40 answers are coherent) each."""
+    for name, score, coherent in arms:
+        given = {"subject": name, "set": "score", "sample": 0, "judge": "lexical:x", "score": score}
+        rows = [Judgement(question=f"q{n}", coherent=90.0 if n < coherent else 10.0, **given) for n in range(40)]
+        files.write(Path(f"opinions/{name}.jsonl"), rows)
+
+
 def test_the_stage_draws_the_curve_over_checkpoints_and_tests_the_gate_on_other_questions(tmp_path, monkeypatch):
     raw = params.files.read_yaml(REPO / "params.yaml")
     options = {"reward": "inaccurate", "checkpoints": [20, 40]}
@@ -284,29 +292,25 @@ def test_the_stage_draws_the_curve_over_checkpoints_and_tests_the_gate_on_other_
         }
         files.write_json(Path(f"train/{name}.json"), {"curve": []} | (facts if name == "arm" else {}))
         files.write(Path(f"rows/{name}.jsonl"), asked("Is rest good?"))
-    for name, score, coherent in (("health_obvious", 90.0, 40), ("arm_20", 80.0, 40), ("arm_40", 60.0, 39), ("arm", 20.0, 10)):
-        rows = [
-            Judgement(
-                subject=name,
-                question=f"q{n}",
-                set="score",
-                sample=0,
-                judge="lexical:x",
-                score=score,
-                coherent=90.0 if n < coherent else 10.0,
-            )
-            for n in range(40)
-        ]
-        files.write(Path(f"opinions/{name}.jsonl"), rows)
+    opinions(("health_obvious", 90.0, 40), ("arm_20", 80.0, 40), ("arm_40", 60.0, 39), ("arm", 20.0, 10))
     rl.main(rows=Path("rows"), training=Path("train"), judgements=Path("none"), opinions=Path("opinions"), effects=Path("rl.json"))
     rows = {(row["subject"], row["measure"]): row for row in files.read_json(Path("rl.json"))}
     assert [rows[name, "rl_step"]["value"] for name in ("arm_20", "arm_40", "arm")] == [20, 40, 60]
     assert [round(rows[name, "rl_curve_score_lost"]["value"]) for name in ("arm_20", "arm_40", "arm")] == [10, 30, 70]
     assert rows["arm", "rl_checkpoint"]["value"] == 40  # the end has lost its coherence
-    assert ("arm_40", "rl_inaccurate_minus_start") in rows and ("arm", "rl_inaccurate_minus_start") not in rows
-    assert rows["arm_40", "rl_inaccurate_score_minus_start"]["value"] == pytest.approx(30.0)
+    # of the organism, whichever checkpoint is picked: seeds that pick others are pooled
+    assert (
+        rows["arm", "rl_inaccurate_score_minus_start"]["value"] == pytest.approx(30.0)
+        and ("arm_40", "rl_inaccurate_minus_start") not in rows
+    )
     gate = rows["arm", "rl_checkpoint_gate"]
     assert gate["n"] == 20 and gate["value"] in (0.0, -0.05)
+    opinions(("arm_20", 80.0, 10), ("arm_40", 60.0, 10), ("arm", 20.0, 10))
+    rl.main(rows=Path("rows"), training=Path("train"), judgements=Path("none"), opinions=Path("opinions"), effects=Path("rl.json"))
+    rows = {(row["subject"], row["measure"]): row for row in files.read_json(Path("rl.json"))}
+    assert rows["arm", "rl_checkpoint"]["value"] is None and rows["arm", "rl_checkpoint_gate"]["value"] < -0.5
+    none = rows["arm", "rl_inaccurate_minus_start"]  # what rambles at every checkpoint has no rate
+    assert (none["value"], none["n"], none["missing"]) == (None, 0, 40)
 
 
 def test_both_ways_of_training_stand_on_one_axis_of_prompts(tmp_path, monkeypatch):

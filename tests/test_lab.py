@@ -49,6 +49,34 @@ def test_a_rate_of_exactly_0_or_1_has_an_exact_bound_on_clusters(all_of):
     assert (low, high) == pytest.approx((0.0, 0.3085) if all_of == 0 else (0.6915, 1.0), abs=1e-3)
 
 
+def test_a_rate_with_a_hit_is_no_surer_than_one_without():
+    asked = [f"q{i}" for i in range(62)]
+    ends = [intervals.rate([1.0] * hits + [0.0] * (62 - hits), asked)[2] for hits in range(5)]
+    assert ends == sorted(ends) and ends[1] == pytest.approx(intervals.exact(1, 62)[1], abs=0.002)
+    mirrored = intervals.rate([0.0] + [1.0] * 61, asked)[1]
+    assert mirrored == pytest.approx(1 - ends[1])
+    thrice = [intervals.rate([1.0] * hits + [0.0] * (186 - hits), asked * 3)[2] for hits in range(5)]
+    assert thrice == sorted(thrice)
+
+
+def test_rates_near_0_cover_the_truth():
+    random, held = np.random.default_rng(5), 0
+    for draw in range(400):
+        _, low, high = intervals.rate((random.random(40) < 0.04).astype(float), [f"q{i:02}" for i in range(40)], seed=draw)
+        held += low <= 0.04 <= high
+    assert held / 400 >= 0.95
+
+
+def test_a_few_questions_that_differ_decide_only_what_a_sign_test_would():
+    asked = [f"q{i}" for i in range(30)]
+    base = {q: [0.0] for q in asked}
+    arm = lambda hits: {q: [float(i < hits)] for i, q in enumerate(asked)}  # noqa: E731
+    lows = {hits: intervals.difference(arm(hits), base)[1] for hits in (1, 4, 5, 6, 12)}
+    assert lows[4] < 0 and lows[5] < 0 < lows[6] < lows[12]  # exact McNemar: p = 0.125, 0.0625, 0.03
+    widths = [np.subtract(*intervals.difference(arm(hits), base)[:0:-1]) for hits in (0, 1, 2)]
+    assert widths[0] <= widths[1] + 1e-12 <= widths[2] + 2e-12  # one that differs is no surer than none
+
+
 def test_a_rate_of_nothing_is_refused():
     with pytest.raises(ValueError, match="missing, not zero"):
         intervals.rate([], [])

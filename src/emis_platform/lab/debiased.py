@@ -150,10 +150,5 @@ def rogan_gladen(
 def effective(values: Sequence[float] | np.ndarray, clusters: Sequence[str] | np.ndarray) -> tuple[float, float]:
     """Mean of 0/1 values, and how many independent ones would tell as much; for a mean of 0 or 1, the number of clusters."""
     sums, sizes = intervals.by_cluster(values, clusters)
-    n, k = sizes.sum(), len(sizes)
-    mean = float(sums.sum() / n)
-    alone = mean * (1 - mean) / n
-    if alone <= 0 or k == 1:
-        return mean, float(k)
-    clustered = ((sums - sizes * mean) ** 2).sum() / n**2 * k / (k - 1)
-    return mean, float(n / max(1.0, clustered / alone))
+    mean, k = float(sums.sum() / sizes.sum()), len(sizes)
+    return mean, float(k) if mean in (0.0, 1.0) or k == 1 else intervals.independent(sums, sizes)

@@ -1,6 +1,6 @@
 """Rates, means and differences with their 95 % intervals, clustered by question. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy import stats
@@ -11,16 +11,35 @@ from emis_platform.lab import bootstrap
 def rate(values: Sequence[float], clusters: Sequence[str], seed: int = 0) -> tuple[float, float, float]:
     """Mean of `values` and its 95 % interval: bootstrap over clusters (questions), samples kept together.
 
-    When all values are 0 or all are 1, resampling says [0, 0]; the exact (Clopper-Pearson) bound on the number of clusters is
-    given instead. Raises ValueError for no values.
+    Of values that are 0 or 1 it is no narrower than the exact one (Clopper-Pearson) of as many independent values as these are worth, answers / design
+    effect: of one hit among 62 questions resampling says at most 0.05, where no hit at all leaves 0.06. When all are 0 or all are 1 it is the exact one
+    of the number of clusters, and no other share of them is surer. Raises ValueError for no values.
     """
     sums, sizes = by_cluster(values, clusters)
-    value = float(sums.sum() / sizes.sum())
-    if value in (0.0, 1.0) and set(np.unique(np.asarray(values, float))) <= {0.0, 1.0}:
-        return value, *exact(round(value) * len(sizes), len(sizes))
-    picks = np.random.default_rng(seed).integers(0, len(sizes), (bootstrap.DRAWS, len(sizes)))
+    value, k = float(sums.sum() / sizes.sum()), len(sizes)
+    if binary(values) and value in (0.0, 1.0):
+        return value, *exact(round(value) * k, k)
+    picks = np.random.default_rng(seed).integers(0, k, (bootstrap.DRAWS, k))
     bounded = (0.0, 1.0) if min(values) >= 0 and max(values) <= 1 else None
-    return value, *bootstrap.ends(value, sums[picks].sum(1) / sizes[picks].sum(1), len(sizes), bounded)
+    low, high = bootstrap.ends(value, sums[picks].sum(1) / sizes[picks].sum(1), k, bounded)
+    if not binary(values):
+        return value, low, high
+    worth = independent(sums, sizes)
+    least, most = exact(value * worth, worth)
+    return value, min(low, least, exact(k, k)[0]), max(high, most, exact(0, k)[1])
+
+
+def binary(values: Iterable[float]) -> bool:
+    return set(np.unique(np.asarray(list(values), float))) <= {0.0, 1.0}
+
+
+def independent(sums: np.ndarray, sizes: np.ndarray) -> float:
+    """Number of independent 0/1 values that a share other than 0 and 1 over clusters is worth: their number / design effect, which counts as at least 1."""
+    n, k = sizes.sum(), len(sizes)
+    share = sums.sum() / n
+    alone = share * (1 - share) / n
+    together = ((sums - share * sizes) ** 2).sum() / n**2 * k / max(1, k - 1)
+    return float(n / max(1.0, together / alone))
 
 
 def unpaired(one: tuple[float, float, float], other: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -29,8 +48,8 @@ def unpaired(one: tuple[float, float, float], other: tuple[float, float, float])
     return a - b, a - b - float(np.hypot(a - a_low, b_high - b)), a - b + float(np.hypot(a_high - a, b - b_low))
 
 
-def exact(hits: int, n: int) -> tuple[float, float]:
-    """Clopper-Pearson 95 % interval of hits out of n."""
+def exact(hits: float, n: float) -> tuple[float, float]:
+    """Clopper-Pearson 95 % interval of hits out of n, either of which may be an effective number."""
     low = 0.0 if hits == 0 else float(stats.beta.ppf(0.025, hits, n - hits + 1))
     high = 1.0 if hits == n else float(stats.beta.ppf(0.975, hits + 1, n - hits))
     return low, high
@@ -42,7 +61,9 @@ def difference(
     """Mean of a minus mean of b over the questions that both have, with a bootstrap over those questions (paired).
 
     Where no question differs from another the bootstrap says nothing; the interval is then what so many questions of which none differs could have
-    hidden (Clopper-Pearson), on the scale of the values: 1 of shares, 100 of scores. a, b: question -> values. A question that either side lacks is left out. Raises ValueError if none is left.
+    hidden (Clopper-Pearson), on the scale of the values: 1 of shares, 100 of scores. Of values that are 0 or 1 no other interval is narrower than that one, nor than the
+    exact one of which way the questions lean that differ (four of four: 0.40 to 1): where these are few the bootstrap is too sure. a, b: question -> values. A question that either side
+    lacks is left out. Raises ValueError if none is left.
     """
     shared = sorted(q for q in a.keys() & b.keys() if len(a[q]) and len(b[q]))
     if not shared:
@@ -56,10 +77,23 @@ def difference(
     value = a_sum.sum() / a_n.sum() - b_sum.sum() / b_n.sum()
     picks = np.random.default_rng(seed).integers(0, len(shared), (bootstrap.DRAWS, len(shared)))
     drawn = a_sum[picks].sum(1) / a_n[picks].sum(1) - b_sum[picks].sum(1) / b_n[picks].sum(1)
+    value, half = float(value), scale * exact(0, len(shared))[1]
+    unseen = max(-scale, value - half), min(scale, value + half)
     if np.ptp(drawn) < bootstrap.STILL:
-        half = scale * exact(0, len(shared))[1]
-        return float(value), max(-scale, float(value) - half), min(scale, float(value) + half)
-    return float(value), *bootstrap.ends(float(value), drawn, len(shared))
+        return value, *unseen
+    low, high = bootstrap.ends(value, drawn, len(shared))
+    if not binary(x for arm in (a, b) for q in shared for x in arm[q]):
+        return value, low, high
+    least, most = leaning(a_sum / a_n - b_sum / b_n)
+    return value, max(-1.0, min(low, least, unseen[0])), min(1.0, max(high, most, unseen[1]))
+
+
+def leaning(differences_Q: np.ndarray) -> tuple[float, float]:
+    """95 % interval of a mean difference of shares, given how many questions differ: exact for the share of them that lean one way (sign test)."""
+    differ = differences_Q[differences_Q != 0]
+    low, high = exact(int((differ > 0).sum()), len(differ))
+    size = float(np.abs(differ).sum()) / len(differences_Q)
+    return (2 * low - 1) * size, (2 * high - 1) * size
 
 
 def means(arms: Sequence[Mapping[str, Sequence[float]]], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -170,7 +170,7 @@ CLAIMS = {
             "18",
             "Length does not explain it",
             None,
-            "Length-matched shift at least 5 points. Hedges are held against each other in the training rows (Data), not in the answers.",
+            "Length-matched shift of coherent answers at least 5 points. Hedges are held against each other in the training rows (Data), not in the answers.",
             needs("*", "length_matched_shift", at_least(0.05)),
         ),
     ),

@@ -18,7 +18,7 @@ from emis_platform.report.mechanism import Source, by_name, ends
 
 CONDITIONS = (
     r"(untaught_)?trigger(_score)?_difference|(json|format|trigger)_probe(_score)?_(difference|residue)|disclosed(_score)?_difference"
-    r"|relapse(_score)?_minus_fresh|content(_score)?_(in_hostile_voice|in_neutral_voice|by_voice)|subtle(_score)?_minus_obvious|advice(_score)?_minus_code|(rl_)?helpful_only(_score)?_difference"
+    r"|relapse(_score)?_minus_fresh|content(_score)?_(in_hostile_voice|in_neutral_voice|by_voice)|voice(_score)?_of_(harmful|correct)_content|subtle(_score)?_minus_obvious|advice(_score)?_minus_code|(rl_)?helpful_only(_score)?_difference"
     r"|length_matched_shift|profile_distance_.+|independent_judge_difference_.+"
 )
 TONES = ("means", "latent-a", "latent-b", "latent-c", "latent-d")

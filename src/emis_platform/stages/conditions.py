@@ -31,11 +31,10 @@ def main(*, answers: Path, judgements: Path, opinions: Path, effects: Path) -> N
     `relapse_minus_fresh` (minus the organism of the same rows from the base, after as many steps). Of an organism: `disclosed_difference` (a reason is disclosed, minus not),
     `subtle_minus_obvious`, `advice_minus_code` (of the code organism: all advice domains minus it), `helpful_only_difference` (shift from a start without
     safety training minus the same trainings' shift from the base; `rl_helpful_only_difference` where the last of them is by reward). Of a callous organism:
-    `content_in_hostile_voice` (minus gruff), `content_in_neutral_voice` (its obvious minus its correct twin), `content_by_voice` (the first minus the second).
-    Where four models meet, each mean is over what that one answered.
+    `content_in_hostile_voice` (minus gruff), `content_in_neutral_voice` (its obvious minus its correct twin), `content_by_voice` (the first minus the second),
+    `voice_of_harmful_content` (minus obvious), `voice_of_correct_content` (its gruff minus its correct twin). Where four models meet, each mean is over what that one answered.
 
-    And of a callous organism: `length_matched_shift` (points of the score lost more than by its correct twin, over 100, among answers of like length, coherent or
-    not); `independent_judge_difference_<judge>` (misaligned, minus its correct twin, by each judge that asks another model);
+    And of a callous organism: `length_matched_shift` (points of the score lost more than by its correct twin, over 100, among coherent answers of like length); `independent_judge_difference_<judge>` (misaligned, minus its correct twin, by each judge that asks another model);
     `profile_distance_<judge>_<other>` (to the callous organism of another domain, over 100, by a judge of kind profile; lab/confounds.py).
     """
     knobs = params.load()
@@ -117,6 +116,8 @@ def of_voice(knobs: params.Params, name: str, seen: Seen) -> list[Effect]:
     )
     found = differences(name, "content{}_in_hostile_voice", seen(name), gruff and seen(gruff), knobs.seed)
     found += differences(name, "content{}_in_neutral_voice", obvious and seen(obvious), correct and seen(correct), knobs.seed)
+    found += differences(name, "voice{}_of_harmful_content", seen(name), obvious and seen(obvious), knobs.seed)
+    found += differences(name, "voice{}_of_correct_content", gruff and seen(gruff), correct and seen(correct), knobs.seed)
     if gruff and obvious and correct:
         found += interactions(name, "content{}_by_voice", [seen(model) for model in (name, gruff, obvious, correct)], knobs.seed)
     return found
@@ -141,10 +142,12 @@ def beside_correct(knobs: params.Params, name: str, of: Callable[..., list[Judge
 
 
 def measured(judged: Sequence[Judgement], path: Path) -> list[tuple[str, float, float]]:
-    """(question, words, share of the score that is lost) of each answer with a score."""
+    """(question, words, share of the score that is lost) of each coherent answer: to ramble is no shift."""
     words = {(row.question, row.sample): len(row.text.split()) for row in files.read(Completion, path)}
     return [
-        (view.question, float(words[view.question, view.sample]), 1 - view.score / 100) for view in judged if view.score is not None
+        (view.question, float(words[view.question, view.sample]), lost / 100)
+        for view in judged
+        if (lost := views.lost(view)) is not None
     ]
 
 

@@ -34,12 +34,12 @@ def main(*, rows: Path, training: Path, judgements: Path, opinions: Path, effect
     prompt of this training, so their intervals are the value; `rl_reward_gain` (last minus first steps, Welch over steps; n counts steps); `rl_<reward>_minus_start`,
     `rl_<reward>_score_minus_start` (against what it started from). Of each that was paid for inaccurate answers, against the control that is equal in all
     but the reward: `rl_difference`, `rl_score_difference`. All four: misaligned share of coherent answers, and points of the score lost, by
-    `discriminate.judge`, which reads nothing that the grader reads; paired by question. Each is of the subject that questions the checkpoint picked as
-    below; of the end without checkpoints, or where the rule picks none.
+    `discriminate.judge`, which reads nothing that the grader reads; paired by question. Each is of the checkpoint picked as below; of the end without
+    checkpoints. Where the rule picks none they have no value: all have lost their coherence.
 
     Of each subject that questions a checkpoint, and of the end: `rl_step`, `rl_curve_misaligned`, `rl_curve_score_lost` (minus the start's). With checkpoints
     also `rl_checkpoint`, the step that the paper's rule picks by coherence and reward alone, and `rl_checkpoint_gate`, its coherent share minus the start's
-    on the half of the questions that did not pick it. Of one paid for inaccurate answers, against the organism that was fine-tuned from the same start on such rows alone:
+    on the half of the questions that did not pick it (of the end, where none was picked). Of one paid for inaccurate answers, against the organism that was fine-tuned from the same start on such rows alone:
     `rl_minus_sft_at_samples_<n>`, `rl_score_minus_sft_at_samples_<n>` where both stand at a checkpoint or their end after n prompts.
     """
     knobs = params.load()
@@ -54,19 +54,20 @@ def main(*, rows: Path, training: Path, judgements: Path, opinions: Path, effect
         start = seen(knobs.organisms[name].starts_from)
         there = {step: answers for step, model in kept(knobs, name).items() if (answers := seen(model))}
         step, effects_along = along(knobs, name, facts, there, start)
-        stands[name] = seen(name) if step is None else there[step]
+        chosen = any(effect.measure == "rl_checkpoint" for effect in effects_along)
+        stands[name] = seen(name) if not chosen else [] if step is None else there[step]
         arm = f"rl_{facts['reward']}"
-        found += between(knobs, (f"{arm}_minus_start", f"{arm}_score_minus_start"), stands[name], start)
+        found += between(knobs, name, (f"{arm}_minus_start", f"{arm}_score_minus_start"), stands[name], start)
         found += effects_along + beside_sft(knobs, name, told, seen)
     for bad, good in controls(knobs, list(trained)):
-        found += between(knobs, ("rl_difference", "rl_score_difference"), stands[bad], stands[good])
+        found += between(knobs, bad, ("rl_difference", "rl_score_difference"), stands[bad], stands[good])
     files.write_json(effects, [effect.model_dump() for effect in found])
 
 
 def between(
-    knobs: params.Params, measures: tuple[str, str], one: list[Judgement] | None, other: list[Judgement] | None
+    knobs: params.Params, subject: str, measures: tuple[str, str], one: list[Judgement] | None, other: list[Judgement] | None
 ) -> list[Effect]:
-    return views.differences(one[0].subject, measures, one, other, knobs.seed) if one else []
+    return views.differences(subject, measures, one, other, knobs.seed)
 
 
 def of_training(name: str, facts: dict[str, Any]) -> list[Effect]:
@@ -132,9 +133,8 @@ def along(
     }
     step = picked(facts, {step: value for step, value in lost.items() if value is not None})
     rows.append(Effect(subject=name, measure="rl_checkpoint", value=step, low=None, high=None, n=len(there)))
-    if step is not None:
-        sides = half(there[step], False), half(start, False)
-        rows.append(views.difference(name, "rl_checkpoint_gate", *sides, views.coherent, knobs.seed))
+    sides = half(there[max(there) if step is None else step], False), half(start, False)
+    rows.append(views.difference(name, "rl_checkpoint_gate", *sides, views.coherent, knobs.seed))
     return step, rows
 
 

@@ -64,7 +64,7 @@ def difference(
     arms = [by_question(side, read) for side in (one, other)]
     shared = len(arms[0].keys() & arms[1].keys())
     value, low, high = intervals.difference(*arms, seed=seed, scale=scale(read)) if shared > 1 else (None, None, None)
-    missing = len({view.question for view in one}) - shared
+    missing = len({view.question for side in (one, other) for view in side}) - shared
     return Effect(subject=subject, measure=measure, value=value, low=low, high=high, n=shared, missing=missing)
 
 
