@@ -237,6 +237,13 @@ def test_a_dictionary_is_judged_on_base_and_tuned_activations_or_not_at_all():
     assert judge(CLAIM["27"], Evidence(k=32)).verdict == NOT_RUN
 
 
+def test_a_study_that_ran_without_a_value_is_no_study_that_has_not_run():
+    asked, none = CLAIM["25"], effect("reasoning", "persona_mention_slope", None, n=0)
+    assert judge(asked, Evidence()).verdict == NOT_RUN
+    row = judge(asked, Evidence(kept=(("reasoning", none),)))
+    assert row.verdict == INCONCLUSIVE and row.parts[0].label.startswith("study reasoning")
+
+
 @pytest.mark.parametrize("values", [[0.013, -0.02], [0.0], [412.0, 3.0], [1e-6]])
 def test_an_axis_holds_its_values_between_round_ticks(values):
     one = figures.axis("x", values)

@@ -52,9 +52,9 @@ def needs(subject: str, measure: str, rule: Rule | None, unit: str = "share") ->
         found = [from_effect(x, rule, unit=unit) for x in e.effects if fits(x)]
         if all(part.value is None for part in found):
             kept: dict[tuple[str, str], list[tuple[str, Effect]]] = {}
-            for study, x in e.kept:
-                if fits(x) and x.value is not None:
-                    kept.setdefault((x.subject, x.measure), []).append((study, x))
+            fitting = [(study, x) for study, x in e.kept if fits(x)]
+            for study, x in [(study, x) for study, x in fitting if x.value is not None] or fitting:  # run without a value is run
+                kept.setdefault((x.subject, x.measure), []).append((study, x))
             found = [
                 from_effect(x, rule, f"study {study}, {x.subject}: {x.measure}", unit)
                 for rows in kept.values()
