@@ -19,7 +19,7 @@ from prefect import flow, task  # noqa: E402
 from prefect.events.worker import EventsWorker  # noqa: E402
 from prefect.logging.handlers import APILogWorker  # noqa: E402
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
-from server import free_port, server  # noqa: E402
+from server import end_on_hangup, free_port, server  # noqa: E402
 
 from emis_platform.tools import graph, river  # noqa: E402
 
@@ -65,6 +65,7 @@ def reproduce(workspace: str = ".", stages_only: bool = False) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped too
+    end_on_hangup()
     try:
         river.preflight()  # before a server is started
         if os.environ.get("PREFECT_API_URL"):

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from server import server
+from server import end_on_hangup, server
 
 from emis_platform.core import quiet
 from emis_platform.tools import river
@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--stages-only", action="store_true", help="no check of params.yaml, no publishing: another DVC project")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped too
+    end_on_hangup()
     quiet.apply()
     home = Path(os.environ.setdefault("PREFECT_HOME", str(Path(".prefect").resolve())))
     theirs = os.environ.get("PREFECT_API_URL")

@@ -1,6 +1,7 @@
 """A Prefect server on 127.0.0.1 for as long as one command needs it."""
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -45,6 +46,12 @@ def wait_for(process: subprocess.Popen, address: str, log: Path, patience: float
         except OSError:
             time.sleep(0.3)
     raise ValueError(f"the Prefect server did not come up; see {log}")
+
+
+def end_on_hangup() -> None:
+    """A terminal that closes ends the command as Ctrl-C does, its server with it; under nohup nothing changes."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def free_port() -> int:

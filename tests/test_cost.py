@@ -175,3 +175,8 @@ def test_the_command_tells_or_says_in_one_line_what_is_missing(workspace, monkey
             cli.main()
         error = capsys.readouterr().err
         assert ended.value.code == 2 and line in error and error.count("\n") == 1
+
+
+def test_a_model_of_an_unknown_kind_is_refused_in_a_line():
+    with pytest.raises(ValueError, match="config.json: .*intermediate_size"):
+        shapes.counted({"model_type": "gpt2"}, "config.json")

@@ -353,6 +353,14 @@ def test_verify_names_a_changed_byte_and_an_effect_outside(workspace: Path) -> N
     assert found.outside == ("base misaligned: 0.5; the reference has [-0.1, 0.1]",)
 
 
+def test_a_store_out_of_reach_is_one_line(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(RuntimeError, match=r"^MLflow at http://127.0.0.1:9: .*$"):
+        publish(workspace)
+    assert not (workspace / "mlruns/published.json").exists()
+
+
 def test_a_reference_is_not_written_from_outputs_that_the_lock_does_not_know(workspace: Path) -> None:
     kept = commit_reference(workspace).read_bytes()
     effects(workspace / "metrics/judge/base.json", [effect("base", "misaligned", 0.5)])

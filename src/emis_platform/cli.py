@@ -205,9 +205,14 @@ def serve(given: argparse.Namespace) -> None:
 
 def ui(given: argparse.Namespace) -> None:
     """open MLflow on 127.0.0.1 over what was published"""
-    address = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlruns/mlflow.db")
-    if address.startswith("sqlite") and not Path("mlruns/mlflow.db").exists():
-        raise ValueError("nothing is published yet: run `make repro`")
+    from emis_platform.tools import tracking
+
+    address = tracking.address(HERE)
+    if address.startswith("http"):
+        print(f"MLFLOW_TRACKING_URI names a server, which has pages of its own: {address}")
+        return
+    if address.startswith("sqlite:///") and not (HERE / address.removeprefix("sqlite:///")).exists():
+        raise ValueError(f"nothing is published yet in {address}: run `make repro`")
     print(f"MLflow on http://127.0.0.1:{given.port} (Ctrl-C ends it)", flush=True)
     mlflow = str(Path(sys.executable).with_name("mlflow"))
     os.execv(mlflow, [mlflow, "ui", "--host", "127.0.0.1", "--port", str(given.port), "--backend-store-uri", address])

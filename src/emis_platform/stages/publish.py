@@ -1,7 +1,10 @@
 """publish: finished files + dvc.lock -> MLflow runs, model versions, aliases. Not a DVC stage: it follows DVC and owns nothing."""
 
+import contextlib
 import fcntl
+import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,8 @@ from tqdm import tqdm
 
 from emis_platform.core import files
 from emis_platform.core.records import Completion, LatentDelta, Record
-from emis_platform.tools import lock, tracking
+from emis_platform.core.stage import one_line
+from emis_platform.tools import lock, streaming, tracking
 from emis_platform.tools.evidence import Facts, default_judge, gather, judged, knobs, provenance, rows_of
 
 STAMP = "mlruns/published.json"
@@ -32,7 +36,8 @@ class Published(Record):
 def publish(workspace: Path) -> Published:
     """Bring MLflow up to what dvc.lock says; a second call adds nothing.
 
-    Raises ValueError without a dvc.lock, or for a file that differs from it: no number goes out that it does not back.
+    Raises ValueError without a dvc.lock, or for a file that differs from it: no number goes out that it does not back. RuntimeError where MLflow cannot be
+    reached: the runs that are whole stay, a second call goes on.
     """
     facts = gather(workspace)
     plan = {
@@ -46,7 +51,8 @@ def publish(workspace: Path) -> Published:
     stamp.parent.mkdir(parents=True, exist_ok=True)
     with (stamp.parent / "publish.lock").open("w") as one_at_a_time:
         fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
-        result = bring(facts, plan)
+        with reached(plan["address"]):
+            result = bring(facts, plan)
         files.write_json(stamp, plan)
     return result
 
@@ -88,7 +94,19 @@ def registry(workspace: Path) -> list[dict[str, Any]]:
         return []
     facts = gather(workspace) if (workspace / "dvc.lock").exists() else None
     now = {lock.identity(facts.trained(organism)) for organism in facts.carriers} if facts else set()
-    return tracking.registered(tracking.connect(workspace, uri)[0], now)
+    with reached(uri):
+        return tracking.registered(tracking.connect(workspace, uri)[0], now)
+
+
+@contextlib.contextmanager
+def reached(address: str) -> Iterator[None]:
+    """One line in place of minutes of retries and a traceback, where a store is locked, full or out of reach."""
+    for name, value in streaming.IMPATIENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        yield
+    except tracking.faults() as error:
+        raise RuntimeError(f"MLflow at {address}: {one_line(error)}") from None
 
 
 def check(facts: Facts, stages: tuple[str, ...]) -> None:

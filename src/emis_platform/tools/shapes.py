@@ -28,7 +28,8 @@ def counted(raw: dict[str, Any], where: Path | str) -> Shape:
         config = config.get_text_config()
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
-    except (ValueError, KeyError, TypeError) as error:
+        inner = config.intermediate_size
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{where}: {str(error).splitlines()[0]}") from None
     linear = []
     for name, part in model.named_modules():
@@ -45,7 +46,7 @@ def counted(raw: dict[str, Any], where: Path | str) -> Shape:
         heads=heads,
         kv_heads=getattr(config, "num_key_value_heads", None) or heads,
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
-        inner=config.intermediate_size,
+        inner=inner,
         gated=any(one.name == "gate_proj" for one in linear),
         vocabulary=config.vocab_size,
     )
