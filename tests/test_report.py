@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emis_platform.core import files, shelf
+from emis_platform.core import files, params, shelf
 from emis_platform.core.records import Completion, Effect, Judgement, LatentDelta
 from emis_platform.report import contrasts, evidence, page, steering, transcripts
 from emis_platform.report.claims import CLAIMS, judge
@@ -412,6 +412,11 @@ def test_the_stage_reads_its_files_and_names_a_bad_one(tmp_path, monkeypatch):
     assert "Base misaligned at most 5 %" in Path("out/index.html").read_text()
     assert os.listdir("out") == ["index.html"]
     assert 'href="../docs/code/code_subtle.html">code_subtle</a>' in Path("out/index.html").read_text()
+    paths = [Path(f"metrics/judge/{name}.json") for name in ("base", "gone")] + [
+        Path("metrics/steer.json"),
+        Path("data/answers/gone.jsonl"),
+    ]
+    assert report.current(params.load(), paths) == [paths[0], paths[2]]  # `gone` is no subject any more
     files.write_json(Path("bad.json"), {"subject": "base"})
     with pytest.raises(ValueError, match="bad.json: a list of rows is needed, this is dict"):
         run("bad.json")

@@ -15,6 +15,9 @@ from emis_platform.report import page
 from emis_platform.report.evidence import Arm, Evidence, index
 from emis_platform.report.measured import Measurement, as_effects
 
+OWNED = ("answers", "benchmark", "data", "judge", "judgements", "opinion", "opinions", "suppress", "train")
+"""Folders of a file for each subject or organism."""
+
 
 def main(
     *,
@@ -39,6 +42,7 @@ def main(
     The page names the sha256 of every input but those. Raises ValueError for an unreadable input.
     """
     knobs = params.load()
+    effects, answers, judgements, training = (current(knobs, paths) for paths in (effects, answers, judgements, training))
     numbers = [row for path in effects for row in files.read_list(Effect, path)]
     said = [row for path in answers for row in files.read(Completion, path)]
     judged = [row for path in judgements for row in files.read(Judgement, path)]
@@ -84,6 +88,12 @@ def main(
         cards=files.read_list(Card, cards) if cards.exists() else [],
     )
     files.replace(report, html.encode("utf-8", "replace"))
+
+
+def current(knobs: params.Params, paths: list[Path]) -> list[Path]:
+    """Without what is left of subjects and organisms that params no longer name: DVC keeps their files."""
+    names = {*knobs.subjects, *knobs.organisms, *knobs.bases}
+    return [path for path in paths if path.parent.name not in OWNED or path.stem in names]
 
 
 def datasets(summary: Path) -> list[dict[str, Any]]:
