@@ -402,8 +402,8 @@ CLAIMS = {
             "45",
             "Identity with each number; bit-identical rerun",
             None,
-            "Share of identical outputs in a rerun at least 1.",
-            needs("*", "rerun_identical", at_least(1.0)),
+            "Share of identical outputs in a rerun at least 1. A rerun on another processor stands beside it.",
+            both(needs("*", "rerun_identical", at_least(1.0)), needs("*", "rerun_identical_elsewhere", None)),
             ask="emis study rerun",
         ),
         Claim(
