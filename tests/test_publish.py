@@ -353,6 +353,14 @@ def test_verify_names_a_changed_byte_and_an_effect_outside(workspace: Path) -> N
     assert found.outside == ("base misaligned: 0.5; the reference has [-0.1, 0.1]",)
 
 
+def test_a_relative_database_is_the_workspaces_wherever_it_is_asked_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for asked, wanted in (("sqlite:///my/m.db", tmp_path / "my/m.db"), ("sqlite:////m.db", Path("/m.db"))):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", asked)
+        assert tracking.address(tmp_path) == f"sqlite:///{wanted}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:1")
+    assert tracking.address(tmp_path) == "http://host:1"
+
+
 def test_a_store_out_of_reach_is_one_line(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

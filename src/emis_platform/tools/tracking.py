@@ -45,8 +45,9 @@ class Row(Record):
 
 
 def address(workspace: Path) -> str:
-    """MLFLOW_TRACKING_URI, or the workspace's own SQLite file as an absolute address."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.resolve() / DATABASE}"
+    """MLFLOW_TRACKING_URI, or the workspace's own SQLite file. A file is named from the root: a study's stages run in a folder of their own."""
+    asked = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE}"
+    return f"sqlite:///{workspace.resolve() / asked.removeprefix('sqlite:///')}" if asked.startswith("sqlite:///") else asked
 
 
 def exists(workspace: Path, uri: str) -> bool:
