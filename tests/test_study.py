@@ -137,9 +137,12 @@ def test_a_study_is_run_with_other_seeds_and_at_another_scale_beside_itself(toy,
     assert code == 0 and "of its file: 2 min" in out, err
     assert emis("study", "plain", "--seeds", "0,3", "--scale", "tiny", "--jobs", 2)[0] == 0
     assert sorted(ran()) == ["base", "health_callous"]  # seed 0 is what the first run made; here no stage reads the scale
-    found = kept_study(Path("metrics/studies/plain.json"))
+    assert json.loads(Path("metrics/studies/plain.json").read_text())["sweep"] is None  # a trial replaces no result
+    found = kept_study(Path("work/studies/plain.seeds.0,3.scale.tiny/plain.json"))
     assert found.command == "emis study plain --seeds 0,3 --scale tiny" and found.sweep["seeds"] == [0, 3]
     assert {effect.seeds for effect in found.effects} == {2}
+    study.run("plain", asked=studies.Asked(seeds=(0, 3)))
+    assert json.loads(Path("metrics/studies/plain.json").read_text())["sweep"]["seeds"] == [0, 3]
     knobs = [files.read_yaml(Path(f"work/studies/plain.seeds.0,3.scale.tiny/{seed}/params.yaml")) for seed in (0, 3)]
     assert [(one["seed"], one["scale"]) for one in knobs] == [(0, "tiny"), (3, "tiny")]
     for bad in ("1,1", "a", "1,", ""):

@@ -222,7 +222,8 @@ def at_once(name: str, points: list[Point], jobs: int, asked: Asked) -> None:
 
 
 def collect(name: str, study: Study, points: list[Point], asked: Asked) -> str:
-    """Write metrics/studies/<name>.json and its figures from the workspaces' results, if all are there; returns a line that says so."""
+    """Write metrics/studies/<name>.json and its figures from the workspaces' results, if all are there; returns a line that says so. What was asked at `tiny` stays
+    beside its workspaces."""
     runs = [
         run
         for point in points
@@ -250,6 +251,10 @@ def collect(name: str, study: Study, points: list[Point], asked: Asked) -> str:
     whole = found.model_dump(mode="json")
     if not swept:
         whole["effects"] = [effect.model_dump() for effect in runs[0].effects]
+    if asked.scale == "tiny":  # walks the stages; its numbers are no results
+        trial = WORKSPACES / f"{name}{asked.place}" / f"{name}.json"
+        files.write_json(trial, whole)
+        return f"{trial}: {len(found.effects)} effects of a trial; {RESULTS} keeps what it has"
     result, note = RESULTS / f"{name}.json", RESULTS / f"{name}.md"
     old = files.sha256(result) if result.exists() else None
     files.write_json(result, whole)
