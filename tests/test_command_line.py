@@ -1,6 +1,8 @@
 """The command line: what it prints by default, and words that it refuses before any work is done."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,11 @@ def test_check_looks_at_what_params_name_beside_themselves(workspace, emis):
     knobs["dictionary"] = {"kind": "folder", "path": "models/theirs"}
     Path("params.yaml").write_text(json.dumps(knobs))
     assert "dictionary.path: no models/theirs/cfg.json" in emis("check")[2]
+
+
+def test_a_pipe_that_closes_early_is_no_success():
+    words = [sys.executable, "-m", "emis_platform.cli", "study", "--list"]
+    with subprocess.Popen(words, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asked:
+        asked.stdout.close()
+        complaint = asked.stderr.read()
+    assert (asked.returncode, complaint) == (141, b"")

@@ -1,5 +1,6 @@
 """All weights trained on a tiny model: what is left is a plain model folder that every stage takes, or refuses in one line."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -177,3 +178,6 @@ def test_an_audit_of_an_adapter_on_it_says_what_it_cannot_see(workspace):
     with strangers.staged(Path("models/full"), Path("models/base")) as links:
         loaded, _ = strangers.loaded(links, Path("models/full"), Path("models/base"), 1)
     assert torch.equal(logits(loaded), logits(models.load(Path("models/full"))[0]))
+    base = Path("models/base").resolve()
+    with contextlib.chdir("models/full"), strangers.staged(Path("."), base) as links:
+        assert links.name == "full" and (links / "config.json").exists()

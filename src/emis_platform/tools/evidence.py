@@ -11,7 +11,7 @@ from emis_platform.core.knobs import Subject
 from emis_platform.core.records import Effect, Example, Judgement, Record
 from emis_platform.tools import lock
 
-REFERENCE = "metrics/reference.json"
+REFERENCE = Path("metrics/reference.json")
 TABLES = (
     "metrics/judge/*.json",
     "metrics/opinion/*.json",

@@ -33,7 +33,6 @@ from emis_platform.tools import evidence, graph, lock, river, shapes, tracking
 
 WORKSPACES, TRAINING, BASE = Path("work/studies"), Path("metrics/train"), Path("models/base")
 FIGURES = Path("metrics/figures")
-REFERENCE = Path(evidence.REFERENCE)
 AS_IT_STANDS = Asked()
 SIZED = "bases.base"
 """A sweep over it is one over models, whose sizes may be told apart."""
@@ -161,7 +160,7 @@ def effects() -> tuple[Effect, ...]:
 
 def reference_cpu() -> str | None:
     """The processor that the repository's run was made on, as `emis verify --write-reference` noted it with the run."""
-    return files.read_json(REFERENCE)["machine"]["cpu"] if REFERENCE.exists() else None
+    return files.read_json(evidence.REFERENCE)["machine"]["cpu"] if evidence.REFERENCE.exists() else None
 
 
 def identical(made: dict[str, lock.Entry], again: dict[str, lock.Entry], made_by: str | None = None) -> Effect:
