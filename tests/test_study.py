@@ -141,6 +141,8 @@ def test_a_study_is_run_with_other_seeds_and_at_another_scale_beside_itself(toy,
     found = kept_study(Path("work/studies/plain.seeds.0,3.scale.tiny/plain.json"))
     assert found.command == "emis study plain --seeds 0,3 --scale tiny" and found.sweep["seeds"] == [0, 3]
     assert {effect.seeds for effect in found.effects} == {2}
+    for effect in found.effects:
+        assert set(effect.by_seed) == {0, 3} and effect.value == pytest.approx(sum(effect.by_seed.values()) / 2)
     study.run("plain", asked=studies.Asked(seeds=(0, 3)))
     assert json.loads(Path("metrics/studies/plain.json").read_text())["sweep"]["seeds"] == [0, 3]
     knobs = [files.read_yaml(Path(f"work/studies/plain.seeds.0,3.scale.tiny/{seed}/params.yaml")) for seed in (0, 3)]

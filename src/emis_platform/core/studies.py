@@ -80,6 +80,8 @@ class StudyEffect(Effect):
     """Swept path -> value."""
     seeds: int = 1
     """Seeds that the value is the mean of."""
+    by_seed: dict[int, float | None] = {}
+    """Each seed's own value; empty where the study sets no `seeds`."""
 
 
 class Run(Record):

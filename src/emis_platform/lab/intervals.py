@@ -61,7 +61,7 @@ def difference(
     """Mean of a minus mean of b over the questions that both have, with a bootstrap over those questions (paired).
 
     Where no question differs from another the bootstrap says nothing; the interval is then what so many questions of which none differs could have
-    hidden (Clopper-Pearson), on the scale of the values: 1 of shares, 100 of scores. Of values that are 0 or 1 no other interval is narrower than that one, nor than the
+    hidden (Clopper-Pearson), on the scale of the values: 1 of shares, 100 of scores. Of shares that are 0 or 1 no other interval is narrower than that one, nor than the
     exact one of which way the questions lean that differ (four of four: 0.40 to 1): where these are few the bootstrap is too sure. a, b: question -> values. A question that either side
     lacks is left out. Raises ValueError if none is left.
     """
@@ -82,7 +82,7 @@ def difference(
     if np.ptp(drawn) < bootstrap.STILL:
         return value, *unseen
     low, high = bootstrap.ends(value, drawn, len(shared))
-    if not binary(x for arm in (a, b) for q in shared for x in arm[q]):
+    if scale != 1 or not binary(x for arm in (a, b) for q in shared for x in arm[q]):
         return value, low, high
     least, most = leaning(a_sum / a_n - b_sum / b_n)
     return value, max(-1.0, min(low, least, unseen[0])), min(1.0, max(high, most, unseen[1]))

@@ -279,6 +279,7 @@ def pooled(runs: list[Run]) -> tuple[StudyEffect, ...]:
             **pooling.over_seeds([effect for _, effect in row]).model_dump(),
             at=row[0][0].at,
             seeds=sum(effect.value is not None for _, effect in row),
+            by_seed={run.seed: effect.value for run, effect in row if run.seed is not None},
         )
         for row in rows.values()
     )
