@@ -1,9 +1,8 @@
-"""The environment of every process, set before anything is imported: telemetry of every dependency off, hub access off unless the user
-turned it on, sums in one order."""
+"""Telemetry of every dependency off, hub access off unless the user turned it on: set before anything is imported."""
 
 import os
 
-SET = {
+OFF = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -12,8 +11,8 @@ SET = {
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "GX_ANALYTICS_ENABLED": "false",
     "DVC_NO_ANALYTICS": "1",
-    "HF_HUB_SETLINE": "1",
-    "HF_DATASETS_SETLINE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -22,11 +21,10 @@ SET = {
     "WANDB_MODE": "disabled",
     "TOKENIZERS_PARALLELISM": "false",
     "MPLBACKEND": "Agg",
-    "MKL_CBWR": "AUTO,STRICT",  # without it MKL may sum a product in another order from run to run, and does for another thread count
 }
 
 
 def apply() -> None:
     """Fill in what the user's environment leaves open; what they set stands."""
-    for name, value in SET.items():
+    for name, value in OFF.items():
         os.environ.setdefault(name, value)

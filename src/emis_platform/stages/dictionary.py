@@ -133,7 +133,7 @@ def harvested(
     from safetensors.torch import save as to_bytes
     from tqdm import tqdm
 
-    torch.set_num_threads(knobs.threads)  # kept shards load no model, and one thread count is the same bytes
+    models.use(knobs.threads)  # kept shards load no model, and one thread count is the same bytes
     layer, weights, loaded = knobs.diff.layer if layer is None else layer, weights_sha256(base), None
     with tqdm(total=tokens, desc=label, unit="token") as bar:
         for start in range(0, len(texts), SHARD):

@@ -17,6 +17,18 @@ ROOT = "emis_base"
 """The key in the config.json of a model that was trained whole: the base's folder."""
 
 
+def use(threads: int) -> None:
+    """Have torch work on so many threads, to the same bytes in each process.
+
+    MKL settles in the first call of a vector function (exp, cos, tanh ...) which variant this processor gets. Where two threads make that
+    call together, one of them may go through it in a less exact one: cos off by 1.5e-4, in one process of eight. So one thread makes it here.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.zeros(1).exp()
+
+
 def load(folder: Path, threads: int = 2, device: str | None = None) -> tuple[Any, Any]:
     """A Hugging Face folder, or a PEFT adapter folder with its adapter merged in -> (model in eval mode, tokenizer).
 
@@ -26,7 +38,7 @@ def load(folder: Path, threads: int = 2, device: str | None = None) -> tuple[Any
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    torch.set_num_threads(threads)
+    use(threads)
     base = base_of(folder)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device == "cuda" else torch.float32

@@ -135,7 +135,7 @@ def train(
         raise ValueError(
             f"the grader tells bad from correct rows with AUROC {grade.auroc[0]:.3f}, {options.auroc} is needed (options.auroc)"
         )
-    torch.set_num_threads(threads)  # a grader behind an endpoint loads no model that would
+    models.use(threads)  # a grader behind an endpoint loads no model that would
     cuda = torch.cuda.is_available()
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.bfloat16 if cuda else torch.float32, use_safetensors=True, local_files_only=True

@@ -113,7 +113,7 @@ def train(
             f"options.{options.compared[0]}: compares with the base, but without its adapter {start} is {base}, not {root}"
         )
     states = resuming.place([__file__, alarm.__file__], start, base, list(examples), options, seed, epochs, threads, watch)
-    torch.set_num_threads(threads)
+    models.use(threads)
     cuda = torch.cuda.is_available()
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.bfloat16 if cuda and not options.full else torch.float32, use_safetensors=True, local_files_only=True
