@@ -175,3 +175,11 @@ def test_a_constant_difference_of_scores_lies_in_its_interval():
     assert value == pytest.approx(80.3) and low == pytest.approx(80.3 - hidden) and high == 100
     assert intervals.difference(b, a, scale=100.0) == pytest.approx((-80.3, -100, hidden - 80.3))
     assert intervals.difference(a, a, scale=100.0) == pytest.approx((0.0, -hidden, hidden))
+
+
+def test_scores_of_0_and_1_are_no_shares():
+    """Nine of ten answers score 1 of 100 and not 0: as if they scored just beside it."""
+    one, none = ({f"q{n}": [value if n else 0.0] for n in range(10)} for value in (1.0, 0.0))
+    beside = {q: [value * 1.000001 for value in values] for q, values in one.items()}
+    assert intervals.difference(one, none, scale=100.0) == pytest.approx(intervals.difference(beside, none, scale=100.0), abs=1e-5)
+    assert intervals.difference(one, none)[1:] != pytest.approx(intervals.difference(one, none, scale=100.0)[1:], abs=0.01)
