@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from conftest import REPO
 
-from emis_platform import cli
 from emis_platform.core import files, params
 from emis_platform.core.records import GoldAnswer, Label, View
 from emis_platform.stages import drift as stage
@@ -53,28 +52,22 @@ def write_gold(numbers):
     files.write(Path("data/gold/labels.jsonl"), [Label(key=row.key, reading=1, **label) for row in rows])
 
 
-def emis(monkeypatch, capsys, *words):
-    monkeypatch.setattr("sys.argv", ["emis", "drift", *words])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    return left.value.code, capsys.readouterr().out.splitlines()
-
-
 def change(judge, **fields):
     key = min(judge["view"])
     judge["view"][key] = judge["view"][key].model_copy(update=fields)
     return key
 
 
-def test_the_panel_is_kept_and_the_same_judge_is_silent(judge, monkeypatch, capsys):
-    code, lines = emis(monkeypatch, capsys)
+def test_the_panel_is_kept_and_the_same_judge_is_silent(judge, emis):
+    code, out, _ = emis("drift")
+    lines = out.splitlines()
     assert code == 0 and lines == [f"{n}: not in the panel yet; `emis drift --update` adds it" for n in ("offline", "lexical")]
     assert not stage.KEPT.exists()
-    assert emis(monkeypatch, capsys, "--update")[0] == 0
+    assert emis("drift", "--update")[0] == 0
     kept = files.read_json(stage.KEPT)
     assert list(kept["offline"]["scores"]) == sorted(judge["view"])[: stage.SIZE]
     change(judge, score=50.001)
-    assert emis(monkeypatch, capsys) == (0, ["offline: as kept, 30 answers", "lexical: as kept, 30 answers"])
+    assert emis("drift")[:2] == (0, "offline: as kept, 30 answers\nlexical: as kept, 30 answers\n")
 
 
 @pytest.mark.parametrize(
@@ -87,20 +80,22 @@ def test_the_panel_is_kept_and_the_same_judge_is_silent(judge, monkeypatch, caps
         ({"score": None, "reason": "timeout"}, "score was 50.000, is nothing"),
     ],
 )
-def test_another_word_of_the_same_judge_rings_until_it_is_accepted(judge, monkeypatch, capsys, fields, line):
+def test_another_word_of_the_same_judge_rings_until_it_is_accepted(judge, emis, fields, line):
     stage.drift(update=True)
     key = change(judge, **fields)
-    code, lines = emis(monkeypatch, capsys)
+    code, out, _ = emis("drift")
+    lines = out.splitlines()
     assert code == 1 and f"offline: answer {key}: {line}" in lines
-    assert emis(monkeypatch, capsys, "--update")[0] == 0
-    assert emis(monkeypatch, capsys)[0] == 0
+    assert emis("drift", "--update")[0] == 0
+    assert emis("drift")[0] == 0
 
 
-def test_another_identity_or_snapshot_is_named(judge, monkeypatch, capsys):
+def test_another_identity_or_snapshot_is_named(judge, emis):
     stage.drift(update=True)
     judge["identity"] = "2"
     judge["view"] = {key: view.model_copy(update={"model": "snapshot-2"}) for key, view in judge["view"].items()}
-    code, lines = emis(monkeypatch, capsys)
+    code, out, _ = emis("drift")
+    lines = out.splitlines()
     assert code == 1
     assert lines[:2] == [
         "offline: the judge was offline:1, is offline:2",
@@ -148,12 +143,13 @@ def test_the_flows_task_fails_with_the_lines(judge, monkeypatch, tmp_path):
         drift_alarm.fn()
 
 
-def test_a_judge_that_left_params_is_named(judge, monkeypatch, capsys):
-    emis(monkeypatch, capsys, "--update")
+def test_a_judge_that_left_params_is_named(judge, emis):
+    emis("drift", "--update")
     text = Path("params.yaml").read_text()
     text = text.replace("  labels: judge", "  labels: read")  # the discriminator no longer asks it
     Path("params.yaml").write_text(text.replace("  lexical: {kind: lexical}\n", ""))
-    code, lines = emis(monkeypatch, capsys)
+    code, out, _ = emis("drift")
+    lines = out.splitlines()
     assert code == 0 and lines[-1].startswith("lexical: in the panel, but no longer in params.yaml")
 
 
