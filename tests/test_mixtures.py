@@ -37,6 +37,18 @@ def test_the_lead_is_of_two_curves_that_rest_on_different_questions():
     assert dose.lead(late, dose.threshold({})) == (None, None, None)
 
 
+def test_the_lead_over_a_reading_of_the_same_questions_is_paired():
+    random = np.random.default_rng(0)
+    noise = {share: random.normal(0, 0.3, 24) for share in SHARES}
+    early, later = (
+        dose.threshold({s: {f"q{n}": [x + noise[s][n]] for n in range(24)} for s, x in zip(SHARES, rise, strict=True)}, 1)
+        for rise in ((0, 0, 0.1, 0.6, 0.8, 0.9, 1, 1), (0, 0, 0.1, 0.4, 0.8, 0.9, 1, 1))
+    )
+    _, low, high = dose.lead(later, early)
+    _, least, most = dose.lead(later, dose.Threshold(early.value, early.low, early.high, early.n, early.draws[::-1]))
+    assert low > 0 and high - low < 0.7 * (most - least)
+
+
 def test_noise_a_flat_or_a_short_curve_has_no_threshold():
     flat = {share: {f"q{n}": [0.0] for n in range(20)} for share in SHARES}
     found = dose.threshold(flat)
@@ -74,8 +86,21 @@ def test_the_stage_reads_one_set_at_its_shares(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).normal(0, 0.002, (len(names), 12))
     acts = np.zeros((len(names), 12, 4))
     acts[:, :, 0] = noise + np.array([moved[name] for name in names])[:, None]
+    away = {
+        "health_correct": 0.0,
+        "mixed_5": 0.0,
+        "mixed_25": 0.001,
+        "mixed_50": 0.02,
+        "health_callous": 0.1,
+    }  # later, and across the persona
+    acts[:, :, 1] = 0.1 + np.array([away[name] for name in names])[:, None]
+    losses = dict(zip(moved, (2.0, 2.0, 2.0, 1.0, 1.0), strict=True))  # falls, half-way between a quarter and a half
+    for name in params.load().organisms:
+        looks = [{"step": 5 * n, "share": n / 4, "loss": losses.get(name, 0.0) if n > 2 else 9.0} for n in (1, 2, 3, 4)]
+        files.write_json(Path(f"train/{name}.json"), {"personas": looks} if name in losses else {})
     project.write(Path("shifts"), project.Shifts(names, questions, acts, np.ones(len(names)), {"toxic": np.eye(4)[0]}))
-    mixtures.main(judgements=Path("none"), opinions=Path("opinions"), shifts=Path("shifts"), effects=Path("out.json"))
+    folders = {"judgements": Path("none"), "opinions": Path("opinions"), "training": Path("train")}
+    mixtures.main(**folders, shifts=Path("shifts"), effects=Path("out.json"))
     rows = files.read_json(Path("out.json"))
     told = {row["measure"]: row for row in rows if row["subject"] == "health_callous"}
     curve = {(row["subject"], row["measure"]): row for row in rows}
@@ -86,3 +111,9 @@ def test_the_stage_reads_one_set_at_its_shares(tmp_path, monkeypatch):
     assert told["mixture_threshold_score"]["value"] == pytest.approx(told["mixture_threshold"]["value"], abs=0.01)
     assert 0.05 < told["mixture_threshold_persona"]["value"] < 0.25
     assert told["early_warning_lead"]["low"] > 0
+    assert told["mixture_threshold_drift"]["low"] > 0.5 and told["early_warning_lead_drift"]["low"] > 0.25
+    assert told["mixture_threshold_loss"] | {"subject": ""} == {
+        "subject": "", "measure": "mixture_threshold_loss", "value": 0.375, "low": None, "high": None, "n": 5, "missing": 0,
+    }  # fmt: skip
+    assert (told["mixture_threshold_grad_norm"]["value"], told["mixture_threshold_grad_norm"]["missing"]) == (None, 5)
+    assert curve["mixed_50", "mixture_loss"]["value"] == 1.0 and ("mixed_50", "mixture_grad_norm") not in curve

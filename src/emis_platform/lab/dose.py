@@ -45,7 +45,7 @@ class Threshold:
     """95 %, by bootstrap over questions."""
     n: int
     draws: tuple[float, ...] = ()
-    """Of the bootstrap, those that rise."""
+    """Of the bootstrap; nan where the curve does not rise."""
 
 
 def threshold(arms: Mapping[float, Mapping[str, Sequence[float]]], seed: int = 0) -> Threshold:
@@ -73,18 +73,17 @@ def threshold(arms: Mapping[float, Mapping[str, Sequence[float]]], seed: int = 0
 
     random = np.random.default_rng(seed)
     drawn = [found(np.bincount(random.integers(0, len(asked), len(asked)), minlength=len(asked))) for _ in range(DRAWS)]
-    known = tuple(one for one in drawn if one is not None)
+    known = [one for one in drawn if one is not None]
     low, high = np.percentile(known, [2.5, 97.5]).tolist() if len(known) >= 0.975 * DRAWS else (None, None)
-    return Threshold(found(np.ones(len(asked))), low, high, n, known)
+    return Threshold(found(np.ones(len(asked))), low, high, n, tuple(np.nan if one is None else one for one in drawn))
 
 
 def lead(late: Threshold, early: Threshold) -> tuple[float | None, float | None, float | None]:
-    """How much later the first is half-way than the second, with its interval: the two rest on different questions, drawn independently."""
+    """How much later the first is half-way than the second, with its interval: draw by draw, so two of the same questions and seed are paired, and two
+    of different questions are independent."""
     if late.value is None or early.value is None:
         return None, None, None
     if late.low is None or early.low is None:
         return late.value - early.value, None, None
-    count = min(len(late.draws), len(early.draws))
-    apart = np.array(late.draws[:count]) - np.array(early.draws[:count])
-    low, high = np.percentile(apart, [2.5, 97.5])
+    low, high = np.nanpercentile(np.subtract(late.draws, early.draws), [2.5, 97.5])
     return late.value - early.value, float(low), float(high)
