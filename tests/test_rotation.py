@@ -129,7 +129,9 @@ def workspace(tiny_folder, tmp_path_factory):
         told = sft.train(
             ROWS, options, start=folder / "models" / entry["starts_from"], adapter=folder / "models" / name, seed=0, epochs=1, threads=1
         )  # fmt: skip
-        files.write_json(folder / f"train/{name}.json", told | ({"alarm": {"step": 1}} if name == "one" else {"alarm": None}))
+        looks = [{"step": step, "share": step / 6, "toxic": 0.01 * step} for step in (1, 2, 4, 5, 6)]
+        watched = {"alarm": {"step": 1}, "personas": looks} if name == "one" else {"alarm": None}
+        files.write_json(folder / f"train/{name}.json", told | watched)
     raw = yaml.safe_load((REPO / "params.yaml").read_text())
     kept = {name: raw["organisms"][name] for name in ("health_callous", "health_correct")}
     for entry in kept.values():
@@ -185,6 +187,11 @@ def test_the_stage_puts_the_onset_beside_it_where_checkpoints_are_questioned(tol
     assert [round(44 * row["value"]) for row in rates.values()] == [2, 30, 31] and rates["one/4"]["missing"] == 4
     assert ("many", "onset_step") not in told and ("many/2", "rotation_misaligned") not in told
     assert not any(subject.startswith("few") for subject, _ in told)
+
+
+def test_a_watched_training_has_its_persona_at_each_checkpoint(told):
+    seen = {subject: row["value"] for (subject, measure), row in told.items() if measure == "rotation_persona"}
+    assert seen == {"one/2": 0.02, "one/4": 0.04, "one": 0.06}
 
 
 def test_too_few_checkpoints_and_whole_models_have_no_turns(told):

@@ -1,6 +1,8 @@
 """rotation: the kept checkpoints of each training -> where its adapter turns, and where its answers turn. No model runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from emis_platform.tools import updates, views
 
 FEWEST = 2
 """Checkpoints before the end, below which there are no two turns to compare."""
+TRAIT = "toxic"
+"""The persona named before anything was measured."""
 
 
 def main(*, models: Path, training: Path, judgements: Path, opinions: Path, effects: Path) -> None:
@@ -20,7 +24,8 @@ def main(*, models: Path, training: Path, judgements: Path, opinions: Path, effe
 
     Of each of its checkpoints, named <organism>/<step>, and of its end, by the name of the organism: `update_step`; `update_norm` (Frobenius, of the weights'
     change since the start); `update_cosine_to_end`; `rotation_degrees` (between the change since the point before and the change up to the next
-    one; the last two not of the end); `rotation_misaligned` where a subject questions it. Of the organism: `rotation_step`, where the turn is largest;
+    one; the last two not of the end); `rotation_misaligned` where a subject questions it; `rotation_persona` (shift along one persona since the start, as
+    its training was watched at that step; without interval). Of the organism: `rotation_step`, where the turn is largest;
     `rotation_excess`, by how many degrees it exceeds the median turn; both without interval, n counts turns. And `onset_step`: the step after which
     the misaligned share rises most, from the start on; and of one that was watched and rang `alarm_lead_steps`, by how many steps the alarm rang before that (the alarm's own
     step is no estimate, so the interval is the onset's). Shares are of coherent answers, by `discriminate.judge`; bootstrap over questions.
@@ -31,9 +36,10 @@ def main(*, models: Path, training: Path, judgements: Path, opinions: Path, effe
         points = kept(knobs, name, training)
         if len(points) < FEWEST + 2 or not zoo.is_adapter(models / name):
             continue
-        found += of_weights(points, models)
+        facts = files.read_json(training / f"{name}.json")
+        found += of_weights(points, models) + of_looks(points, facts)
         answers = {step: told for step, model in points.items() if (told := views.outside(knobs, model, judgements, opinions))}
-        rung = files.read_json(training / f"{name}.json").get("alarm")
+        rung = facts.get("alarm")
         found += of_answers(points, answers, rung and rung["step"], knobs.seed)
     files.write_json(effects, [effect.model_dump() for effect in found])
 
@@ -61,6 +67,11 @@ def of_weights(points: dict[int, str], models: Path) -> list[Effect]:
     for measure, value in zip(("rotation_step", "rotation_excess"), rotation.largest(turns), strict=True):
         rows.append(Effect(subject=points[last], measure=measure, value=value, low=None, high=None, n=n, missing=missing))
     return rows
+
+
+def of_looks(points: dict[int, str], facts: Mapping[str, Any]) -> list[Effect]:
+    looks = {look["step"]: look for look in facts.get("personas") or ()}
+    return [of_one(model, "rotation_persona", looks[step][TRAIT]) for step, model in points.items() if TRAIT in looks.get(step, {})]
 
 
 def of_one(subject: str, measure: str, value: float) -> Effect:
