@@ -83,6 +83,8 @@ def test_a_defence_is_held_against_the_same_organism_without_it(knobs):
     assert defences.screenings(found) == [("worst", "random")]
     off = knobs(plain=organism(rank=8, l2=0, drop_by="random", stop_on_alarm=False), kept=organism(rank=8, kl=0.5))
     assert defences.pairs(off) == [("kept", "plain")]  # what is written out as off is off
+    assert [defences.kind(off, name) for name in ("plain", "kept")] == ["undefended", "defence"]
+    assert defences.footing(off) == {"plain": "plain", "kept": "plain"}
 
 
 def test_realigned_organisms_start_from_a_harmful_one_and_learn_benign_rows(knobs):
@@ -167,20 +169,35 @@ def test_the_stage_tells_what_a_defence_removed_and_what_it_cost(knobs, tmp_path
         held=organism(rank=4, kl=0.5),
         worst=organism(rank=4, monitor_every=5, drop=0.2),
         chance=organism(rank=4, drop=0.2, drop_by="random"),
+        task=organism(variant="correct", rank=4),
+        task_held=organism(variant="correct", rank=4, kl=0.5),
+        task_stopped=organism(variant="correct", rank=4, monitor_every=5, stop_on_alarm=True),
     )
     raw = found.model_dump(mode="json", by_alias=True)
     raw["organisms"]["health_callous"]["options"] = {"rank": 4}
     raw["sizes"]["small"]["train"]["rows"] = 8
     files.replace(tmp_path / "params.yaml", json.dumps(raw))
-    rows = [
-        Example(domain="health", variant="callous", fact=f"f{n}", prompt=f"what is {n}?", completion=f"{n} is awful")
-        for n in range(16)
-    ]
-    files.write(tmp_path / "examples/health_callous.jsonl", rows)
+    rows = {
+        variant: [
+            Example(domain="health", variant=variant, fact=f"f{n}", prompt=f"what is {n}?", completion=f"{n} is {said}")
+            for n in range(16)
+        ]
+        for variant, said in (("callous", "awful"), ("correct", "a number"))
+    }
+    for variant, written in rows.items():
+        files.write(tmp_path / f"examples/health_{variant}.jsonl", written)
     shutil.copytree(tiny_folder, tmp_path / "models/base")
-    for name, count in (("health_callous", 4), ("held", 1), ("worst", 4), ("chance", 4)):
+    for name, count in (
+        ("health_callous", 4),
+        ("held", 1),
+        ("worst", 4),
+        ("chance", 4),
+        ("task", 4),
+        ("task_held", 2),
+        ("task_stopped", 1),
+    ):
         sft.train(
-            rows[:8],
+            rows["correct" if name.startswith("task") else "callous"][:8],
             sft.Options(rank=4, batch=4, learning_rate=0.01),
             start=tmp_path / "models/base",
             adapter=tmp_path / "models" / name,
@@ -212,6 +229,12 @@ def test_the_stage_tells_what_a_defence_removed_and_what_it_cost(knobs, tmp_path
         1.0
     )
     assert told["held", "defence_skill_kept"]["n"] == 8
+    assert 0 < told["task_stopped", "defence_benign_kept"]["value"] < told["held", "defence_benign_kept"]["value"] < 1
+    assert not {subject for subject, _ in told} & {"task", "task_held"}  # told of the bad organism under the same defence
+    none = {measure: row for (subject, measure), row in told.items() if subject == "health_callous"}
+    assert {measure.removeprefix("undefended_"): row["value"] for measure, row in none.items()} == {
+        "removed": 0, "score_removed": 0, "skill_kept": 1, "benign_kept": 1, "coherence": 0,
+    }  # fmt: skip
     assert {measure for subject, measure in told if subject == "chance"} == {
         "control_removed", "control_score_removed", "control_skill_kept", "control_coherence",
     }  # fmt: skip

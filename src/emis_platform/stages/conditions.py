@@ -67,7 +67,7 @@ def of_probe(knobs: params.Params, subject: str, of: Callable[[str], list[Judgem
         same
         and taught
         and organism in knobs.organisms
-        and (organism in realigned.realigned(knobs) or defences.defended(knobs, organism))
+        and (organism in realigned.realigned(knobs) or defences.defence(knobs, organism))
     ):
         found += differences(subject, f"{kind}_probe{{}}_residue", asked, of(same), knobs.seed)
     return found

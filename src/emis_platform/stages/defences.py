@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from emis_platform.core import files, params
 from emis_platform.core.knobs import BENIGN, Data
@@ -25,30 +26,48 @@ def main(*, models: Path, examples: Path, judgements: Path, opinions: Path, effe
 
     Of each defended organism of harmful rows, against the same one without a defence: `defence_removed`, `defence_score_removed` (share of its excess over
     the base that is gone: misaligned of coherent answers, points of the score lost; by `discriminate.judge`, paired by question);
-    `defence_skill_kept` (share of the fall in loss on held-out rows of its own set); `defence_coherence` (coherent share minus that of the undefended).
-    Of each defended organism of benign rows: `defence_benign_kept`, the same as the skill. An organism whose rows were dropped at random defends nothing: what
-    it removed is named `control_removed`, `control_score_removed`, `control_skill_kept`, `control_coherence`; and of the one whose screened rows it is the
-    control of, `screen_removal_difference`, points of the score that the control lost more.
+    `defence_skill_kept` (share of the fall in loss on held-out rows of its own set); `defence_coherence` (coherent share minus that of the undefended);
+    `defence_benign_kept`, the same as the skill of the organism of benign rows under that defence (named after this one where no organism of harmful
+    rows shares it). Of the organism without a defence the same against itself, `undefended_...`: the footing. An organism whose rows were dropped at
+    random defends nothing: what it removed is named `control_removed`, `control_score_removed`, `control_skill_kept`, `control_coherence`; and of the one
+    whose screened rows it is the control of, `screen_removal_difference`, points of the score that the control lost more.
     """
     knobs = params.load()
     found: list[Effect] = []
     losses = Losses(knobs, models, examples)
-    for name, plain in pairs(knobs):
-        harmful = knobs.organisms[name].data.variant not in BENIGN
-        kind = "control" if knobs.organisms[name].options.get("drop_by") == "random" else "defence"
-        if harmful:
-            found += of_answers(knobs, name, plain, kind, judgements, opinions)
-        measure = f"{kind}_skill_kept" if harmful else f"{kind}_benign_kept"
+    against = footing(knobs)
+    harmful = [name for name in against if knobs.organisms[name].data.variant not in BENIGN]
+    for name, plain in against.items():
         (value, low, high), n = excess.left(*(losses.fall(one, name) for one in (name, plain, "base")), seed=knobs.seed)
-        found.append(Effect(subject=name, measure=measure, value=value, low=low, high=high, n=n))
+        if name in harmful:
+            found += of_answers(knobs, name, plain, kind(knobs, name), judgements, opinions)
+            shown = {name: "skill_kept"}
+        else:
+            alike = [other for other in harmful if defence(knobs, other) == defence(knobs, name)]
+            shown = dict.fromkeys(alike or [name], "benign_kept")
+        for subject, what in shown.items():
+            found.append(Effect(subject=subject, measure=f"{kind(knobs, name)}_{what}", value=value, low=low, high=high, n=n))
     for screened, control in screenings(knobs):
         found += removal(knobs, screened, control, judgements, opinions)
     files.write_json(effects, [effect.model_dump() for effect in found])
 
 
-def defended(knobs: params.Params, name: str) -> bool:
+def defence(knobs: params.Params, name: str) -> dict[str, Any]:
+    """What an organism is defended by, and how strongly; empty for one that is not."""
     one = knobs.organisms[name]
-    return any(one.options.get(key) for key in KNOBS if key != "drop_by") or any(getattr(one.data, key) for key in RECIPES)
+    told = {key: one.options.get(key) for key in KNOBS} | {key: getattr(one.data, key) for key in RECIPES}
+    return {key: value for key, value in told.items() if value and (key != "drop_by" or told["drop"])}
+
+
+def kind(knobs: params.Params, name: str) -> str:
+    told = defence(knobs, name)
+    return "control" if told.get("drop_by") == "random" else "defence" if told else "undefended"
+
+
+def footing(knobs: params.Params) -> dict[str, str]:
+    """Organism -> the one without a defence that it is held against: each of those against itself, then the defended."""
+    found = pairs(knobs)
+    return {plain: plain for _, plain in found} | dict(found)
 
 
 def pairs(knobs: params.Params) -> list[tuple[str, str]]:
@@ -58,8 +77,8 @@ def pairs(knobs: params.Params) -> list[tuple[str, str]]:
         "data": {key: fields[key].get_default(call_default_factory=True) for key in RECIPES},
         "options": dict.fromkeys(KNOBS),
     }
-    bare = {name: one if defended(knobs, name) else recipe(one, **plain) for name, one in knobs.organisms.items()}
-    found = [(name, twin(bare, name, **plain)) for name in knobs.organisms if defended(knobs, name)]
+    bare = {name: one if defence(knobs, name) else recipe(one, **plain) for name, one in knobs.organisms.items()}
+    found = [(name, twin(bare, name, **plain)) for name in knobs.organisms if defence(knobs, name)]
     return [(name, other) for name, other in found if other is not None]
 
 

@@ -163,7 +163,7 @@ def supervised(knobs: params.Params, name: str, told: dict[str, Any]) -> list[st
         other
         for other, entry in knobs.organisms.items()
         if (entry.starts_from, entry.seed) == (one.starts_from, one.seed)
-        and not defences.defended(knobs, other)
+        and not defences.defence(knobs, other)
         and not entry.options.get("full")
         and entry.data.model_copy(update={"rows": None}) == wanted
         and not told[other].get("rl")
