@@ -68,6 +68,25 @@ def test_a_realignment_line_starts_with_all_of_it_and_ends_where_it_was_measured
     assert [(x, y) for x, y, _, _ in found["mixtures"][0]["legend"][0].points] == [(0.0, 0.01), (50.0, 0.1), (100.0, 0.4)]
 
 
+def test_the_undefended_organism_is_the_first_row_of_its_defences():
+    rows = [
+        effect("kl", "defence_removed", 0.4),
+        effect("kl", "defence_benign_kept", 0.9),
+        effect("random", "control_removed", 0.1),
+    ]
+    rows += [effect("plain", "undefended_removed", 0.0, 0.0), effect("task_l2", "defence_benign_kept", 0.8)]
+    (found,) = conditions.section(Evidence(effects=tuple(rows)), training={}, studies=[])["sources"]
+    told = [
+        (row["subject"], row["kind"], row["cells"]["benign_kept"] and row["cells"]["benign_kept"].value)
+        for row in found["defences"]
+    ]
+    assert told == [("plain", "undefended", None), ("kl", "defence", 0.9), ("random", "control", None), ("task_l2", "defence", 0.8)]
+    text = html(rows)
+    assert (
+        "plain (no defence)</th>" in text and "random (control)</th>" in text and "kl</th>" in text and "benign task kept" in text
+    )
+
+
 def test_a_turn_is_drawn_by_step_with_the_misaligned_share_beside_it():
     rows = [effect(subject, "update_step", step) for subject, step in (("arm_1/5", 5), ("arm_1/10", 10), ("arm_1", 15))]
     rows += [effect("arm_1/5", "rotation_degrees", 30), effect("arm_1/10", "rotation_degrees", 80)]
@@ -164,12 +183,12 @@ def test_a_reward_that_did_not_rise_was_not_hacked():
 
 
 def test_a_warning_with_false_alarms_warns_of_nothing():
-    lead = effect("o", "early_warning_lead", 0.2)
-
-    def verdict(false):
-        return judge(CLAIM["39"], Evidence(effects=(lead, effect("organisms", "monitor_false_alarms", false, 0.03)))).verdict
+    def verdict(false, over_drift=0.3):
+        rows = [effect("o", "early_warning_lead", 0.2), effect("o", "early_warning_lead_drift", over_drift)]
+        return judge(CLAIM["39"], Evidence(effects=(*rows, effect("organisms", "monitor_false_alarms", false, 0.03)))).verdict
 
     assert (verdict(0.03), verdict(0.1), verdict(0.6)) == (SUPPORTED, INCONCLUSIVE, CONTRADICTED)
+    assert (verdict(0.03, 0.0), verdict(0.03, -0.3)) == (INCONCLUSIVE, CONTRADICTED)  # any movement warns as early
 
 
 def test_two_curves_of_one_run_are_two_lines_and_two_onsets():

@@ -26,9 +26,10 @@ DEFENCE = {
     "removed": "misalignment gone",
     "score_removed": "score loss gone",
     "skill_kept": "narrow skill kept",
+    "benign_kept": "benign task kept",
     "coherence": "coherent, change",
 }
-"""Measure behind `defence_` -> the column. What the benign task kept stands in rows of its own: it is of other organisms."""
+"""Measure behind `defence_` -> the column."""
 
 
 def section(e: Evidence, *, training: Mapping[str, Mapping[str, Any]], studies: Sequence[Found]) -> dict[str, Any]:
@@ -42,13 +43,12 @@ def shown(source: Source) -> dict[str, Any]:
     return {
         "found": source.found,
         "mixtures": mixtures(source),
-        "thresholds": [x for _, x in source.of(r"mixture_threshold.*|early_warning_lead")],
+        "thresholds": [x for _, x in source.of(r"mixture_threshold.*|early_warning_lead.*")],
         "realigned": realigned(source),
         "personas": [x for _, x in source.of(r"persona_latent_change")],
         "rotation": rotation(source),
         "turns": [x for _, x in source.of("rotation_(step|excess)|onset_step|alarm_lead_steps")],
         "defences": defences(source),
-        "benign": [x for _, x in source.of(r"defence_benign_kept")],
         "screening": [x for _, x in source.of(r"screen_removal_difference")],
         "rewards": [*curve(source), *rewards(source)],
         "conditions": [x for _, x in source.of(CONDITIONS)],
@@ -69,6 +69,9 @@ def mixtures(source: Source) -> list[dict[str, Any]]:
         ("misaligned", "misaligned share of coherent answers", "share"),
         ("score_lost", "points of the score lost, of 100", "number"),
         ("persona", "shift along the persona, in residual norms", "number"),
+        ("drift", "length of the shift, in residual norms", "number"),
+        ("loss", "loss in the second half of training, nats a token", "number"),
+        ("grad_norm", "gradient norm in the second half of training", "number"),
     ):
         found = [x for _, x in source.of(f"mixture_{measure}") if x.value is not None]
         lines = []
@@ -104,6 +107,7 @@ def rotation(source: Source) -> list[dict[str, Any]]:
     readings = (
         ("rotation_degrees", "turn of the weights' path, degrees", "number", None),
         ("rotation_misaligned", "misaligned share of coherent answers", "share", None),
+        ("rotation_persona", "shift along the persona, in residual norms", "number", 0.0),
         ("update_norm", "norm of the weights' change", "number", 0.0),
     )
     return by_checkpoint(source, "update_step", ("step", "step of training"), readings, ending=r"/\d+$")
@@ -148,10 +152,13 @@ def counts(found: Sequence[Effect]) -> list[int]:
 
 
 def defences(source: Source) -> list[dict[str, Any]]:
-    """A row a defended organism of bad rows, and one whose rows were dropped at random: one effect a column, or None."""
-    measured = {(x.subject, m[1]): x for m, x in source.of(f"(?:defence|control)_({'|'.join(DEFENCE)})")}
-    subjects = dict.fromkeys(subject for subject, _ in measured)
-    return [{"subject": subject, "cells": {column: measured.get((subject, column)) for column in DEFENCE}} for subject in subjects]
+    """One effect a column, or None: a row an undefended organism, each under a defence, and one whose rows were dropped at random. A benign task that no
+    organism of bad rows shares its defence with has a row of its own."""
+    measured = {(x.subject, m[2]): (m[1], x) for m, x in source.of(f"(undefended|defence|control)_({'|'.join(DEFENCE)})")}
+    kinds = {subject: kind for (subject, _), (kind, _) in measured.items()}
+    first = sorted(kinds, key=lambda subject: kinds[subject] != "undefended")
+    cell = lambda subject, column: measured.get((subject, column), (None, None))[1]  # noqa: E731
+    return [{"subject": s, "kind": kinds[s], "cells": {column: cell(s, column) for column in DEFENCE}} for s in first]
 
 
 def rewards(source: Source) -> list[dict[str, Any]]:

@@ -301,7 +301,7 @@ def onsets(e: Evidence) -> list[Part]:
         for (s, measure), x in effects.items():
             if measure.startswith("mixture_share") and x.value is not None:
                 curves.setdefault(measure, {})[s] = x.value
-        for shares, reading in itertools.product(curves.values(), ("misaligned", "score_lost", "persona")):
+        for shares, reading in itertools.product(curves.values(), ("misaligned", "score_lost", "persona", "drift")):
             found = [(shares[s], x) for (s, measure), x in effects.items() if measure == f"mixture_{reading}" and s in shares]
             curve = sorted(found, key=lambda one: one[0])
             if len(curve) < 2 or curve[0][0] != 0:

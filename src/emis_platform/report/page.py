@@ -32,6 +32,7 @@ SHARES = (
     "mixture_misaligned",
     "mixture_share",
     "defence_",
+    "undefended_",
     "control_",
     "realigned_left",
     "realigned_score_left",
