@@ -145,6 +145,7 @@ def test_one_defence_has_to_do_all_that_is_asked_and_the_others_may_fail():
     assert verdict([*silent, *good, *broken]) == SUPPORTED and verdict([*silent, *broken]) == CONTRADICTED
     assert verdict(told("d", 0.52, 0.7, -0.02)) == INCONCLUSIVE and verdict([]) == NOT_RUN
     assert verdict([], kept=tuple(("defences", row) for row in good)) == SUPPORTED
+    assert verdict([row for row in good if row.measure != "defence_skill_kept"]) == INCONCLUSIVE  # what it cost is not known
 
 
 def test_the_curve_is_judged_at_the_papers_number_of_samples_only():

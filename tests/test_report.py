@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from emis_platform.core import files, params, shelf
 from emis_platform.core.records import Completion, Effect, Judgement, LatentDelta
+from emis_platform.core.studies import StudyEffect
 from emis_platform.report import contrasts, evidence, page, steering, transcripts
 from emis_platform.report.claims import CLAIMS, judge
 from emis_platform.report.evidence import Arm, Evidence, index
@@ -155,6 +156,24 @@ def test_six_of_eight_domains_are_needed_and_one_says_little():
         INCONCLUSIVE,
         INCONCLUSIVE,
     ]
+
+
+def test_a_domain_of_a_kept_study_counts_once_and_in_both_voices_of_one_organism():
+    def kept(study, subject, *voices, value=40.0, seeds=1):
+        found = [effect(subject, f"content_score_in_{voice}_voice", value, value - 5, value + 5) for voice in voices]
+        return [(study, StudyEffect(**row.model_dump(), seeds=seeds)) for row in found]
+
+    both = ("hostile", "neutral")
+    matrix = [row for domain in ("finance", "legal", "code") for row in kept("matrix", f"{domain}_callous", *both)]
+    judged = lambda *rows, **own: contrasts.kept_shifts(Evidence(kept=(*matrix, *rows), **own))  # noqa: E731
+    assert [*judged()] == ["finance", "legal"]
+    assert [*judged(*kept("more", "finance_callous_full", *both))] == ["finance", "legal"]
+    assert [*judged(*kept("a", "career_callous", "hostile"), *kept("b", "career_callous", "hostile"))] == ["finance", "legal"]
+    (hostile, _) = judged(*kept("seeds", "finance_callous", *both, value=2.0, seeds=3))["finance"]
+    assert (hostile.value, hostile.seeds) == (2.0, 3)
+    arms = {f"finance_{v}": Arm("finance", v, "base") for v in ("correct", "obvious", "gruff", "callous")}
+    own = {"judged": index([row for name in arms for row in answers(name, 0.1)]), "arms": arms}
+    assert [*judged(**own)] == ["legal"] and len(contrasts.domains_that_shift(Evidence(kept=tuple(matrix), **own))) == 2
 
 
 def test_the_interaction_is_the_difference_of_differences():

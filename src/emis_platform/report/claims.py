@@ -381,7 +381,7 @@ CLAIMS = {
             "Training-time defences on one footing",
             "−93 %, a port −38 % (r)",
             "One defence removes at least half of the score's loss, keeps at least half of the narrow skill, and costs at most 10 points of "
-            "coherence. The misaligned rates stand beside.",
+            "coherence. A benign task learned under it and the misaligned rates stand beside.",
             c.defences,
             c.one_defence_does,
             ask="emis study defences",
