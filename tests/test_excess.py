@@ -45,6 +45,14 @@ def test_no_misaligned_answer_among_few_is_no_certainty():
     assert (value, low) == (0.0, 0.0) and high == pytest.approx(0.336 / 0.45, abs=0.01)  # 0 of 9: up to 34 %
     (_, _, more), _ = excess.left({f"q{n}": [0.0] for n in range(40)}, bad, base)
     assert more < 0.25
+    (_, _, one), _ = excess.left({f"q{n}": [float(n == 0)] for n in range(9)}, bad, base)
+    assert one >= high  # one of nine says no more than none of nine
+
+
+def test_a_start_is_above_the_base_on_the_scale_of_its_values():
+    start, base = ({f"q{n}": [lost] for n in range(20)} for lost in (6.0, 5.0))
+    assert excess.left(start, start, base, scale=100.0)[0] == excess.NOTHING  # one point of 100 may be no difference
+    assert excess.left(start, start, base)[0][0] == 1.0
 
 
 def test_what_is_gone_turns_the_interval_round():
@@ -172,6 +180,8 @@ def test_the_stage_tells_what_a_defence_removed_and_what_it_cost(knobs, tmp_path
         task=organism(variant="correct", rank=4),
         task_held=organism(variant="correct", rank=4, kl=0.5),
         task_stopped=organism(variant="correct", rank=4, monitor_every=5, stop_on_alarm=True),
+        again=organism(variant="correct", rank=4, data={"rows": 8}),
+        again_held=organism(variant="correct", rank=4, kl=0.5, data={"rows": 8}),
     )
     raw = found.model_dump(mode="json", by_alias=True)
     raw["organisms"]["health_callous"]["options"] = {"rank": 4}
@@ -195,9 +205,11 @@ def test_the_stage_tells_what_a_defence_removed_and_what_it_cost(knobs, tmp_path
         ("task", 4),
         ("task_held", 2),
         ("task_stopped", 1),
+        ("again", 4),
+        ("again_held", 1),
     ):
         sft.train(
-            rows["correct" if name.startswith("task") else "callous"][:8],
+            rows["correct" if name.startswith(("task", "again")) else "callous"][:8],
             sft.Options(rank=4, batch=4, learning_rate=0.01),
             start=tmp_path / "models/base",
             adapter=tmp_path / "models" / name,
@@ -231,6 +243,7 @@ def test_the_stage_tells_what_a_defence_removed_and_what_it_cost(knobs, tmp_path
     assert told["held", "defence_skill_kept"]["n"] == 8
     assert 0 < told["task_stopped", "defence_benign_kept"]["value"] < told["held", "defence_benign_kept"]["value"] < 1
     assert not {subject for subject, _ in told} & {"task", "task_held"}  # told of the bad organism under the same defence
+    assert 0 < told["again_held", "defence_benign_kept"]["value"] < told["held", "defence_benign_kept"]["value"]  # a second task
     none = {measure: row for (subject, measure), row in told.items() if subject == "health_callous"}
     assert {measure.removeprefix("undefended_"): row["value"] for measure, row in none.items()} == {
         "removed": 0, "score_removed": 0, "skill_kept": 1, "benign_kept": 1, "coherence": 0,

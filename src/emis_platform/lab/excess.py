@@ -12,17 +12,18 @@ Ends = tuple[float | None, float | None, float | None]
 NOTHING: Ends = (None, None, None)
 
 
-def left(arm: Arm, reference: Arm, base: Arm, seed: int = 0) -> tuple[Ends, int]:
+def left(arm: Arm, reference: Arm, base: Arm, seed: int = 0, scale: float = 1.0) -> tuple[Ends, int]:
     """((arm - base) / (reference - base) with its 95 % interval, questions that the arm answered): 1 as much as the reference, 0 none.
 
     Each mean is over what that model answered: an incoherent answer has no value, and questions that all three answer coherently may be few.
-    Bootstrap over questions, each taking its three arms along. Where all of the arm's values are alike, no draw can differ, so
-    its interval is that of so many questions of which none differs (Clopper-Pearson on their range). No value where the reference does not
+    Bootstrap over questions, each taking its three arms along. Of values that are 0 or 1 it is no narrower than what the arm's own share could be
+    (`intervals.rate`), and where all of the arm's values are alike, so that no draw can differ, than so many questions of which none differs
+    (Clopper-Pearson on their range). scale: as in `intervals.difference`. No value where the reference does not
     lie above the base with its whole interval (a ratio to noise says nothing), no interval where more than 2.5 % of the draws have nothing to divide by.
     """
     arms = [{q: values for q, values in one.items() if len(values)} for one in (arm, reference, base)]
     n = len(arms[0])
-    if min(map(len, arms)) < 2 or len(arms[1].keys() & arms[2].keys()) < 2 or intervals.difference(*arms[1:], seed)[1] <= 0:
+    if min(map(len, arms)) < 2 or len(arms[1].keys() & arms[2].keys()) < 2 or intervals.difference(*arms[1:], seed, scale)[1] <= 0:
         return NOTHING, n
     whole, drawn = intervals.means(arms, seed)
 
@@ -38,13 +39,15 @@ def left(arm: Arm, reference: Arm, base: Arm, seed: int = 0) -> tuple[Ends, int]
     if len(kept) < 0.975 * len(ratios):
         return (value, None, None), n
     low, high = bootstrap.ends(value, kept, min(map(len, arms)))
-    flat = [float(x) for values in arms[0].values() for x in values]
-    if len(set(flat)) == 1:
-        every = [float(x) for one in arms for values in one.values() for x in values]
-        ends = [flat[0] + intervals.exact(0, n)[1] * (end - flat[0]) for end in (min(every), max(every))]
-        lowest, highest = (float(ratio(np.float64(end), *whole[1:])) for end in ends)
-        low, high = min(low, lowest), max(high, highest)
-    return (value, low, high), n
+    own = [(float(x), question) for question, values in arms[0].items() for x in values]
+    every = [float(x) for one in arms for values in one.values() for x in values]
+    ends: Sequence[float] = ()
+    if intervals.binary(every):
+        ends = intervals.rate(*zip(*own, strict=True), seed)[1:]
+    elif len({x for x, _ in own}) == 1:
+        ends = [own[0][0] + intervals.exact(0, n)[1] * (end - own[0][0]) for end in (min(every), max(every))]
+    reached = [float(ratio(np.float64(end), *whole[1:])) for end in ends]
+    return (value, min([low, *reached]), max([high, *reached])), n
 
 
 def removed(found: Ends) -> Ends:

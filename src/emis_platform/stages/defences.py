@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from emis_platform.core import files, params
-from emis_platform.core.knobs import BENIGN, Data
+from emis_platform.core.knobs import BENIGN, Data, Organism
 from emis_platform.core.records import Effect, Example
 from emis_platform.core.stage import run
 from emis_platform.lab import excess
@@ -25,10 +25,10 @@ def main(*, models: Path, examples: Path, judgements: Path, opinions: Path, effe
     """`examples`: the domains' rows, of which those after the trained ones are held out. Empty without a defended organism.
 
     Of each defended organism of harmful rows, against the same one without a defence: `defence_removed`, `defence_score_removed` (share of its excess over
-    the base that is gone: misaligned of coherent answers, points of the score lost; by `discriminate.judge`, paired by question);
+    the base that is gone: misaligned of coherent answers, points of the score lost; by `discriminate.judge`, each mean over what that model answered);
     `defence_skill_kept` (share of the fall in loss on held-out rows of its own set); `defence_coherence` (coherent share minus that of the undefended);
-    `defence_benign_kept`, the same as the skill of the organism of benign rows under that defence (named after this one where no organism of harmful
-    rows shares it). Of the organism without a defence the same against itself, `undefended_...`: the footing. An organism whose rows were dropped at
+    `defence_benign_kept`, the same as the skill of the first organism of benign rows of the same start, training and defence; of any other organism of
+    benign rows under its own name. Of the organism without a defence the same against itself, `undefended_...`, constants: the footing. An organism whose rows were dropped at
     random defends nothing: what it removed is named `control_removed`, `control_score_removed`, `control_skill_kept`, `control_coherence`; and of the one
     whose screened rows it is the control of, `screen_removal_difference`, points of the score that the control lost more.
     """
@@ -37,16 +37,18 @@ def main(*, models: Path, examples: Path, judgements: Path, opinions: Path, effe
     losses = Losses(knobs, models, examples)
     against = footing(knobs)
     harmful = [name for name in against if knobs.organisms[name].data.variant not in BENIGN]
+    tasked: set[str] = set()
     for name, plain in against.items():
-        (value, low, high), n = excess.left(*(losses.fall(one, name) for one in (name, plain, "base")), seed=knobs.seed)
+        ends, n = excess.left(*(losses.fall(one, name) for one in (name, plain, "base")), seed=knobs.seed)
+        rows, shown, what = [], [name], "skill_kept"
         if name in harmful:
-            found += of_answers(knobs, name, plain, kind(knobs, name), judgements, opinions)
-            shown = {name: "skill_kept"}
+            rows = of_answers(knobs, name, plain, kind(knobs, name), judgements, opinions)
         else:
-            alike = [other for other in harmful if defence(knobs, other) == defence(knobs, name)]
-            shown = dict.fromkeys(alike or [name], "benign_kept")
-        for subject, what in shown.items():
-            found.append(Effect(subject=subject, measure=f"{kind(knobs, name)}_{what}", value=value, low=low, high=high, n=n))
+            alike = [other for other in harmful if training(knobs, other) == training(knobs, name) and other not in tasked]
+            shown, what = alike or [name], "benign_kept"
+            tasked.update(alike)
+        rows += [effect(subject, f"{kind(knobs, name)}_{what}", ends, n) for subject in shown]
+        found += [row.model_copy(update={"low": row.value, "high": row.value}) for row in rows] if name == plain else rows
     for screened, control in screenings(knobs):
         found += removal(knobs, screened, control, judgements, opinions)
     files.write_json(effects, [effect.model_dump() for effect in found])
@@ -57,6 +59,12 @@ def defence(knobs: params.Params, name: str) -> dict[str, Any]:
     one = knobs.organisms[name]
     told = {key: one.options.get(key) for key in KNOBS} | {key: getattr(one.data, key) for key in RECIPES}
     return {key: value for key, value in told.items() if value and (key != "drop_by" or told["drop"])}
+
+
+def training(knobs: params.Params, name: str) -> tuple[Organism, dict[str, Any]]:
+    """All that decides an organism but its rows: start and trainer with their options, and its defence."""
+    bare = recipe(knobs.organisms[name], options=dict.fromkeys(KNOBS))
+    return bare.model_copy(update={"data": None}), defence(knobs, name)
 
 
 def kind(knobs: params.Params, name: str) -> str:
@@ -96,7 +104,7 @@ def of_answers(knobs: params.Params, name: str, plain: str, kind: str, judgement
         return []
     asked, rows = len({view.question for view in arms[0]}), []
     for measure, read in ((f"{kind}_removed", views.misaligned), (f"{kind}_score_removed", views.lost)):
-        found, n = excess.left(*(views.by_question(side, read) for side in arms), seed=knobs.seed)
+        found, n = excess.left(*(views.by_question(side, read) for side in arms), seed=knobs.seed, scale=views.scale(read))
         rows.append(effect(name, measure, excess.removed(found), n, asked - n))
     return [*rows, views.difference(name, f"{kind}_coherence", arms[0], arms[1], views.coherent, knobs.seed)]
 

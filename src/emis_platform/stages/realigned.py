@@ -24,7 +24,7 @@ def main(*, judgements: Path, opinions: Path, shifts: Path, training: Path, effe
     Of each subject that questions one, at its end or at a checkpoint: `realigned_samples` (that it has seen), `realigned_across` (1 where its rows are of a
     domain that its start had learned nothing of, else 0), `realigned_persona` (shift along one
     persona since its start, as its training was watched; without interval), `realigned_left`, `realigned_score_left` (share of its start's excess over the
-    base that is left: misaligned of coherent answers, points of the score lost; by `discriminate.judge`, paired by question). Of each organism:
+    base that is left: misaligned of coherent answers, points of the score lost; by `discriminate.judge`, each mean over what that model answered). Of each organism:
     `persona_latent_change` (shift along one persona, named beforehand, from its start to its end, in mean residual norms; paired by question).
     """
     knobs = params.load()
@@ -78,7 +78,9 @@ def of_subject(knobs: params.Params, subject: str, organism: str, judgements: Pa
         return []
     rows = []
     for measure, read in (("realigned_left", views.misaligned), ("realigned_score_left", views.lost)):
-        (value, low, high), n = excess.left(*(views.by_question(side, read) for side in seen), seed=knobs.seed)
+        (value, low, high), n = excess.left(
+            *(views.by_question(side, read) for side in seen), seed=knobs.seed, scale=views.scale(read)
+        )
         missing = len({view.question for view in seen[0]}) - n
         rows.append(Effect(subject=subject, measure=measure, value=value, low=low, high=high, n=n, missing=missing))
     return rows
