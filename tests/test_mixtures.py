@@ -96,8 +96,9 @@ def test_the_stage_reads_one_set_at_its_shares(tmp_path, monkeypatch):
     acts[:, :, 1] = 0.1 + np.array([away[name] for name in names])[:, None]
     losses = dict(zip(moved, (2.0, 2.0, 2.0, 1.0, 1.0), strict=True))  # falls, half-way between a quarter and a half
     for name in params.load().organisms:
-        looks = [{"step": 5 * n, "share": n / 4, "loss": losses.get(name, 0.0) if n > 2 else 9.0} for n in (1, 2, 3, 4)]
-        files.write_json(Path(f"train/{name}.json"), {"personas": looks} if name in losses else {})
+        curve = [[n, losses.get(name, 0.0) if n > 10 else 9.0] for n in range(1, 21)]
+        looks = [{"share": n / 4, "grad_norm": 2 / losses.get(name, 1.0)} for n in (1, 2, 3, 4)]
+        files.write_json(Path(f"train/{name}.json"), {"curve": curve} | ({"personas": looks} if name != "health_correct" else {}))
     project.write(Path("shifts"), project.Shifts(names, questions, acts, np.ones(len(names)), {"toxic": np.eye(4)[0]}))
     folders = {"judgements": Path("none"), "opinions": Path("opinions"), "training": Path("train")}
     mixtures.main(**folders, shifts=Path("shifts"), effects=Path("out.json"))
@@ -115,5 +116,6 @@ def test_the_stage_reads_one_set_at_its_shares(tmp_path, monkeypatch):
     assert told["mixture_threshold_loss"] | {"subject": ""} == {
         "subject": "", "measure": "mixture_threshold_loss", "value": 0.375, "low": None, "high": None, "n": 5, "missing": 0,
     }  # fmt: skip
-    assert (told["mixture_threshold_grad_norm"]["value"], told["mixture_threshold_grad_norm"]["missing"]) == (None, 5)
-    assert curve["mixed_50", "mixture_loss"]["value"] == 1.0 and ("mixed_50", "mixture_grad_norm") not in curve
+    grown = told["mixture_threshold_grad_norm"]  # the curve's start was not watched
+    assert (grown["value"], grown["n"], grown["missing"]) == (None, 4, 1)
+    assert curve["mixed_50", "mixture_loss"]["value"] == 1.0 and curve["mixed_50", "mixture_grad_norm"]["value"] == 2.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from emis_platform.lab import intervals
+from emis_platform.lab import bootstrap, intervals
 
 Array = np.ndarray
 FEWEST = 4
@@ -46,18 +46,19 @@ class Threshold:
     n: int
     draws: tuple[float, ...] = ()
     """Of the bootstrap; nan where the curve does not rise."""
+    questions: int = 0
 
 
-def threshold(arms: Mapping[float, Mapping[str, Sequence[float]]], seed: int = 0) -> Threshold:
+def threshold(arms: Mapping[float, Mapping[str, Sequence[float]]], seed: int = 0, scale: float = 1.0) -> Threshold:
     """arms: share -> question -> values, high is misaligned.
 
     No value below FEWEST shares, nor where the largest share's values are not above the smallest's with the whole interval: noise has a
-    half-way point as well. No interval where more than 2.5 % of the draws do not rise.
+    half-way point as well. No interval where more than 2.5 % of the draws do not rise. scale: as in `intervals.difference`.
     """
     kept = {share: arm for share, arm in sorted(arms.items()) if arm}
     n = sum(len(values) for arm in kept.values() for values in arm.values())
     first, last = (kept[edge(kept)] for edge in (min, max)) if kept else ({}, {})
-    if len(kept) < FEWEST or len(first.keys() & last.keys()) < 2 or intervals.difference(last, first, seed)[1] <= 0:
+    if len(kept) < FEWEST or len(first.keys() & last.keys()) < 2 or intervals.difference(last, first, seed, scale)[1] <= 0:
         return Threshold(None, None, None, n)
     asked = sorted({question for arm in kept.values() for question in arm})
     place = {question: i for i, question in enumerate(asked)}
@@ -73,9 +74,18 @@ def threshold(arms: Mapping[float, Mapping[str, Sequence[float]]], seed: int = 0
 
     random = np.random.default_rng(seed)
     drawn = [found(np.bincount(random.integers(0, len(asked), len(asked)), minlength=len(asked))) for _ in range(DRAWS)]
-    known = [one for one in drawn if one is not None]
-    low, high = np.percentile(known, [2.5, 97.5]).tolist() if len(known) >= 0.975 * DRAWS else (None, None)
-    return Threshold(found(np.ones(len(asked))), low, high, n, tuple(np.nan if one is None else one for one in drawn))
+    value, draws = found(np.ones(len(asked))), tuple(np.nan if one is None else one for one in drawn)
+    low, high = ends(value, draws, len(asked), (float(shares_S[0]), float(shares_S[-1])))
+    return Threshold(value, low, high, n, draws, len(asked))
+
+
+def ends(
+    value: float | None, draws: Sequence[float], questions: int, within: tuple[float, float]
+) -> tuple[float | None, float | None]:
+    """None where more than 2.5 % of the draws are nan."""
+    if value is None or np.isfinite(draws).sum() < 0.975 * len(draws):
+        return None, None
+    return bootstrap.ends(value, draws, questions, within)
 
 
 def lead(late: Threshold, early: Threshold) -> tuple[float | None, float | None, float | None]:
@@ -85,5 +95,5 @@ def lead(late: Threshold, early: Threshold) -> tuple[float | None, float | None,
         return None, None, None
     if late.low is None or early.low is None:
         return late.value - early.value, None, None
-    low, high = np.nanpercentile(np.subtract(late.draws, early.draws), [2.5, 97.5])
-    return late.value - early.value, float(low), float(high)
+    value = late.value - early.value
+    return value, *ends(value, np.subtract(late.draws, early.draws).tolist(), min(late.questions, early.questions), (-1.0, 1.0))

@@ -160,8 +160,11 @@ def profiles(knobs: params.Params, name: str, of: Callable[..., list[Judgement]]
         other = twin(knobs.organisms, name, data={"domain": domain})
         pair = [subject for model in (name, other) if model and (subject := knobs.subject_of(model))]
         for judge in [judge for judge, entry in knobs.judges.items() if entry.kind == "profile"] if len(pair) == 2 else ():
-            (value, low, high), n = confounds.distance(*(profile(of(subject, judge=judge)) for subject in pair))
-            found.append(Effect(subject=name, measure=f"profile_distance_{judge}_{other}", value=value, low=low, high=high, n=n))
+            sides = [of(subject, judge=judge) for subject in pair]
+            (value, low, high), n = confounds.distance(*map(profile, sides))
+            ends = {"value": value, "low": low, "high": high, "n": n}
+            missing = len({view.question for side in sides for view in side}) - n
+            found.append(Effect(subject=name, measure=f"profile_distance_{judge}_{other}", missing=missing, **ends))
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from emis_platform.core import files, params
 from emis_platform.core.records import Effect
 from emis_platform.core.stage import run
-from emis_platform.lab import alarm, dose, intervals, twins
+from emis_platform.lab import dose, intervals, twins
 from emis_platform.stages import project
 from emis_platform.tools import views
 
@@ -34,8 +34,8 @@ def main(*, judgements: Path, opinions: Path, shifts: Path, training: Path, effe
     Of the organism with the largest share, the share of bad rows at which a rising curve is half-way: `mixture_threshold` (misaligned, of
     coherent answers), `mixture_threshold_score` (points of the score lost), both by `discriminate.judge`, and `mixture_threshold_persona` (shift
     along one persona, named beforehand); and `early_warning_lead`, the second minus the third: what the persona shows sooner. The same of what needs no
-    persona: `mixture_threshold_drift` (length of the shift, whatever its direction), and without interval `mixture_threshold_loss`,
-    `mixture_threshold_grad_norm` (mean of the training's second half; up or down, as it goes); `early_warning_lead_drift`, the drift's minus the persona's,
+    persona: `mixture_threshold_drift` (length of the shift, whatever its direction), and without interval, so that noise has one as well,
+    `mixture_threshold_loss`, `mixture_threshold_grad_norm` (means over the training's second half, the latter at its looks; up or down, as they go); `early_warning_lead_drift`, the drift's minus the persona's,
     paired by question. Steps are no rival: each share takes as many. Of each organism the curve itself: `mixture_share_<that organism>`,
     `mixture_misaligned`, `mixture_score_lost`, and of each of the others `mixture_<reading>`.
     """
@@ -77,7 +77,10 @@ def of_curve(
         "misaligned": {share: views.by_question(views_of, views.misaligned) for share, views_of in seen.items()},
         "score_lost": {share: views.by_question(views_of, views.lost) for share, views_of in seen.items()},
     } | {reading: {share: by[name] for share, name in arms.items() if name in by} for reading, by in shifted(moved).items()}
-    thresholds = {reading: dose.threshold(by_share, knobs.seed + (reading in PROJECTED)) for reading, by_share in readings.items()}
+    thresholds = {
+        reading: dose.threshold(by_share, knobs.seed + (reading in PROJECTED), 100.0 if reading == "score_lost" else 1.0)
+        for reading, by_share in readings.items()
+    }
     worst, rows = arms[max(arms)], []
     for reading, one in thresholds.items():
         missing = 0 if reading in PROJECTED else asked - one.n
@@ -91,8 +94,8 @@ def of_curve(
         for reading, by_share in readings.items():
             views_of = [] if reading in PROJECTED else seen.get(share, [])
             rows.append(mean(name, f"mixture_{reading}", by_share.get(share, {}), len(views_of)))
-    for rival in alarm.LOGGED:
-        rows += of_logged(rival, {share: second_half(told[name], rival) for share, name in arms.items()}, arms)
+    for rival, of in (("loss", loss), ("grad_norm", gradient)):
+        rows += of_logged(rival, {share: of(told[name]) for share, name in sorted(arms.items())}, arms)
     return rows
 
 
@@ -109,16 +112,23 @@ def shifted(moved: project.Shifts) -> dict[str, dict[str, dict[str, list[float]]
     }
 
 
-def second_half(told: Mapping[str, Any], rival: str) -> float | None:
-    """Mean of what the trainer logged in the second half of a watched training; None where none was."""
-    looks = [look[rival] for look in told.get("personas") or () if look["share"] > 0.5 and look.get(rival) is not None]
-    return float(np.mean(looks)) if looks else None
+def loss(told: Mapping[str, Any]) -> float | None:
+    """Mean over the second half of the steps."""
+    late = [value for _, value in told["curve"][len(told["curve"]) // 2 :]]
+    return float(np.mean(late)) if late else None
+
+
+def gradient(told: Mapping[str, Any]) -> float | None:
+    """Mean norm at the looks of the second half; None of a training that was not watched."""
+    late = [look["grad_norm"] for look in told.get("personas") or () if look["share"] > 0.5 and look.get("grad_norm") is not None]
+    return float(np.mean(late)) if late else None
 
 
 def of_logged(rival: str, values: dict[float, float | None], arms: dict[float, str]) -> list[Effect]:
-    known = {share: value for share, value in sorted(values.items()) if value is not None}
+    """Where a value is missing at either end, there is no way to be half of."""
+    known = {share: value for share, value in values.items() if value is not None}
     half = None
-    if len(known) >= dose.FEWEST:
+    if len(known) >= dose.FEWEST and {min(values), max(values)} <= known.keys():
         shares_S, values_S = np.array([*known]), np.array([*known.values()])
         half = dose.crossing(shares_S, values_S if values_S[-1] >= values_S[0] else -values_S, np.ones(len(known)))
     missing = len(values) - len(known)
