@@ -1,13 +1,17 @@
 """reproduce: DVC's stale stages -> Prefect tasks with retries, then publish and the judges' drift alarm. No edge is restated here.
 
-python flows/reproduce.py       # a flow run, on the server of PREFECT_API_URL or on a passing one of its own
-emis repro                      # the same without Prefect
+python flows/reproduce.py                       # a flow run, on the server of PREFECT_API_URL or on a passing one of its own
+python flows/reproduce.py --studies rl hack     # and then studies, whose stages are tasks too
+emis repro, emis study rl hack                  # the same without Prefect
 """
 
+import argparse
 import contextlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from emis_platform.core import quiet
@@ -21,7 +25,8 @@ from prefect.logging.handlers import APILogWorker  # noqa: E402
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from server import end_on_hangup, free_port, server  # noqa: E402
 
-from emis_platform.tools import graph, river  # noqa: E402
+from emis_platform.core.studies import load  # noqa: E402
+from emis_platform.tools import graph, river, study  # noqa: E402
 
 
 def worth_a_retry(_task: object, _run: object, state: object) -> bool:
@@ -47,8 +52,8 @@ def drift_alarm() -> None:
 
 
 @flow(name="reproduce")
-def reproduce(workspace: str = ".", stages_only: bool = False) -> None:
-    """Bring a workspace up to date.
+def reproduce(workspace: str = ".", stages_only: bool = False, studies: Sequence[str] = ()) -> None:
+    """Bring a workspace up to date, run what is left of the studies, and show what they found in the report.
 
     `stages_only` leaves out the check of params.yaml, publishing, the table and the drift alarm: for a DVC project of another kind.
     """
@@ -59,23 +64,40 @@ def reproduce(workspace: str = ".", stages_only: bool = False) -> None:
         from emis_platform import cli
         from emis_platform.stages import publish
 
-        river.reproduce_all(run_one=run_as_task, publish=publish.publish, effects=cli.summary)
+        check(studies)
+        main_run = partial(river.reproduce_all, run_one=run_as_task, publish=publish.publish, effects=cli.summary)
+        main_run()
         drift_alarm(return_state=True)  # a failed task of a run that is complete: its results stand
+        if studies:
+            study.run_all(studies, run_one=run_as_task)
+            main_run()  # of which the report is left
+
+
+def check(studies: Sequence[str]) -> None:
+    """Raises ValueError, one line, for a study that is not there or has a fault."""
+    for name in studies:
+        load(name)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Bring everything up to date as a Prefect flow.")
+    parser.add_argument(
+        "--studies", nargs="+", default=[], metavar="NAME", help="studies that are run afterwards (docs/studies.md)"
+    )
+    studies = parser.parse_args().studies
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped too
     end_on_hangup()
     try:
         river.preflight()  # before a server is started
+        check(studies)
         if os.environ.get("PREFECT_API_URL"):
-            reproduce()
+            reproduce(studies=studies)
             return
         address = f"http://127.0.0.1:{(port := free_port())}/api"
         # not Prefect's own ephemeral server: Ctrl-C would end that one first, and the flow run wait for it for minutes
         with server(port, address, Path(os.environ["PREFECT_HOME"])), temporary_settings({PREFECT_API_URL: address}):
             try:
-                reproduce()
+                reproduce(studies=studies)
             finally:  # what is still to be told, while there is someone to tell
                 APILogWorker.drain_all(timeout=10)
                 EventsWorker.drain_all(timeout=10)

@@ -2,6 +2,7 @@
 
 python flows/schedule.py                       # every night at three (UTC), with a server of its own on 127.0.0.1
 python flows/schedule.py --every 3600
+python flows/schedule.py --studies rl hack     # each run goes on with what is left of them
 PREFECT_API_URL=http://127.0.0.1:4200/api python flows/schedule.py     # a server that is there already
 """
 
@@ -26,6 +27,7 @@ def main() -> None:
     when.add_argument("--every", type=float, metavar="SECONDS", help="an interval in place of --cron")
     parser.add_argument("--port", type=int, default=4200, help="of the server that is started here (default: %(default)s)")
     parser.add_argument("--stages-only", action="store_true", help="no check of params.yaml, no publishing: another DVC project")
+    parser.add_argument("--studies", nargs="+", default=[], metavar="NAME", help="studies that are run after the main run")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped too
     end_on_hangup()
@@ -36,9 +38,12 @@ def main() -> None:
     try:
         if not given.stages_only:
             river.preflight()
+            from reproduce import check
+
+            check(given.studies)
         clock = schedule(given.cron, given.every)
         with contextlib.nullcontext() if theirs else server(given.port, address, home):
-            serve(clock, address, given.stages_only)
+            serve(clock, address, given.stages_only, given.studies)
     except ValueError as error:
         print(f"schedule: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
@@ -58,7 +63,7 @@ def schedule(cron: str, every: float | None) -> Any:
         raise ValueError(f"--cron: minute hour day month weekday, this is {cron!r}") from None
 
 
-def serve(clock: Any, address: str, stages_only: bool) -> None:
+def serve(clock: Any, address: str, stages_only: bool, studies: list[str]) -> None:
     """Register the schedule and run what falls due, until Ctrl-C or SIGTERM; a run that has begun is let finish."""
     from prefect.runner import Runner
     from reproduce import reproduce
@@ -75,7 +80,7 @@ def serve(clock: Any, address: str, stages_only: bool) -> None:
         name="schedule",
         schedule=clock,
         limit=1,
-        parameters={"workspace": str(Path.cwd()), "stages_only": stages_only},
+        parameters={"workspace": str(Path.cwd()), "stages_only": stages_only, "studies": studies},
         print_starting_message=False,
     )
 

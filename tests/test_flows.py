@@ -149,6 +149,13 @@ def test_a_cycle_is_one_line(toy):
         graph.reproduce()
 
 
+@pytest.mark.parametrize("script", ["reproduce.py", "schedule.py"])
+def test_a_study_that_is_not_there_is_one_line_before_a_server_starts(script):
+    command = [sys.executable, str(FLOWS / script), "--studies", "mixtures", "nothing"]
+    done = subprocess.run(command, cwd=FLOWS.parent, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "nothing" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
 def test_a_schedule_fires_twice_and_the_second_finds_nothing_to_do(toy):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -111,6 +111,14 @@ def test_a_stage_that_reads_a_whole_folder_of_outputs_is_held_against_its_first_
     assert (study.identical(one, two).value, study.identical(one, two).missing) == (0.0, 1)
 
 
+def test_a_flow_may_run_each_stage_of_a_study_in_its_own_way(toy):
+    one = {"study": {"question": "Why?", "minutes": 2, "targets": ["judge@base"]}, "seed": 3}
+    files.replace(Path("studies/one.yaml"), yaml.safe_dump(one))
+    seen = []
+    study.run_all(["one"], run_one=lambda stage: (seen.append((stage, Path.cwd().name)), graph.run(stage)))
+    assert seen == [("first", "one"), ("judge@base", "one")] and Path("metrics/studies/one.json").exists()
+
+
 def test_a_night_goes_on_after_a_failure_and_names_it(toy, monkeypatch, capsys):
     one = {"study": {"question": "Why?", "minutes": 2, "targets": ["judge@base"]}, "seed": 3}
     files.replace(Path("studies/one.yaml"), yaml.safe_dump(one))

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +41,13 @@ LISTED, RESULT, TIMES = "study.sources.json", "study.result.json", "study.second
 
 
 def run_all(
-    names: Sequence[str], *, only: str | None = None, dry: bool = False, jobs: int = 1, asked: Asked = AS_IT_STANDS
+    names: Sequence[str],
+    *,
+    only: str | None = None,
+    dry: bool = False,
+    jobs: int = 1,
+    asked: Asked = AS_IT_STANDS,
+    run_one: Callable[[str], object] | None = None,
 ) -> None:
     """`run` of each. One that fails does not hold up the others; RuntimeError names those that did. ValueError for a bad overlay, before the first runs."""
     loaded = {name: studies.load(name, asked) for name in names}
@@ -53,7 +59,7 @@ def run_all(
     failed = {}
     for name in names:
         try:
-            run(name, only=only, dry=dry, jobs=jobs, asked=asked)
+            run(name, only=only, dry=dry, jobs=jobs, asked=asked, run_one=run_one)
         except (RuntimeError, ValueError) as error:
             if len(names) == 1:
                 raise
@@ -63,10 +69,19 @@ def run_all(
         raise RuntimeError(f"{len(failed)} of {len(names)} studies failed: {', '.join(failed)}")
 
 
-def run(name: str, *, only: str | None = None, dry: bool = False, jobs: int = 1, asked: Asked = AS_IT_STANDS) -> None:
+def run(
+    name: str,
+    *,
+    only: str | None = None,
+    dry: bool = False,
+    jobs: int = 1,
+    asked: Asked = AS_IT_STANDS,
+    run_one: Callable[[str], object] | None = None,
+) -> None:
     """Run a study, or what is left of it, and write its results once all its workspaces are done.
 
-    only: one workspace by its value; dry: say what would run; jobs: workspaces at a time; asked: other seeds or scale than the file says. Raises ValueError for bad input and where
+    only: one workspace by its value; dry: say what would run; jobs: workspaces at a time; asked: other seeds or scale than the file says;
+    run_one: as in `graph.reproduce`, where one workspace runs at a time. Raises ValueError for bad input and where
     the study runs already, RuntimeError for a stage that failed.
     """
     study, overlay = studies.load(name, asked)
@@ -89,7 +104,7 @@ def run(name: str, *, only: str | None = None, dry: bool = False, jobs: int = 1,
     else:
         for point in chosen:
             print(f"study {name} {point.label}".rstrip(), flush=True)
-            finish(place, study, point)
+            finish(place, study, point, run_one)
     if only is None:
         print(collect(name, study, points, asked), flush=True)
     else:
@@ -110,7 +125,7 @@ def plan(name: str, study: Study, point: Point) -> None:
     print(f"{heading} (the whole study, at the seeds and scale of its file: {study.minutes:g} min)", *left, sep="\n  ")
 
 
-def finish(name: str, study: Study, point: Point) -> None:
+def finish(name: str, study: Study, point: Point, run_one: Callable[[str], object] | None = None) -> None:
     """Bring one workspace up to date and keep its effects in it; a finished one is only looked through."""
     machine, code = processor(), evidence.commit(Path("."))
     made, made_by = (lock.read(Path(".")), reference_cpu()) if study.fresh else ({}, None)
@@ -126,7 +141,7 @@ def finish(name: str, study: Study, point: Point) -> None:
             seconds[stage], clock = round(now - clock, 1), now
             files.write_json(Path(TIMES), seconds)
 
-        graph.reproduce(targets=study.targets, after=after)
+        graph.reproduce(targets=study.targets, run_one=run_one, after=after)
         knobs, locked = files.sha256(Path("params.yaml")), files.sha256(Path("dvc.lock"))
         old = finished(Path(RESULT))
         if old and (old.params_sha256, old.lock) == (knobs, locked) and not study.fresh:
