@@ -8,10 +8,11 @@ import yaml
 from conftest import REPO
 
 from emis_platform.core import files, params
-from emis_platform.core.records import Example, Judgement
+from emis_platform.core.records import Completion, Direction, Example, Judgement
 from emis_platform.lab import rotation
 from emis_platform.lab.excess import NOTHING
 from emis_platform.lab.rotation import Pair
+from emis_platform.stages import project
 from emis_platform.stages import rotation as stage
 from emis_platform.tools import models, updates
 from emis_platform.trainers import sft
@@ -129,9 +130,7 @@ def workspace(tiny_folder, tmp_path_factory):
         told = sft.train(
             ROWS, options, start=folder / "models" / entry["starts_from"], adapter=folder / "models" / name, seed=0, epochs=1, threads=1
         )  # fmt: skip
-        looks = [{"step": step, "share": step / 6, "toxic": 0.01 * step} for step in (1, 2, 4, 5, 6)]
-        watched = {"alarm": {"step": 1}, "personas": looks} if name == "one" else {"alarm": None}
-        files.write_json(folder / f"train/{name}.json", told | watched)
+        files.write_json(folder / f"training/{name}.json", told | ({"alarm": {"step": 1}} if name == "one" else {"alarm": None}))
     raw = yaml.safe_load((REPO / "params.yaml").read_text())
     kept = {name: raw["organisms"][name] for name in ("health_callous", "health_correct")}
     for entry in kept.values():
@@ -140,7 +139,13 @@ def workspace(tiny_folder, tmp_path_factory):
     raw["subjects"] = {
         name: {"model": model} for name, model in {"base": "base", "early": "one/2", "late": "one/4", "end": "one"}.items()
     }
+    raw["diff"]["layer"] = 1
     files.replace(folder / "params.yaml", json.dumps(raw))
+    said = [
+        Completion(subject="base", question=f"d{n}", set="discover", sample=0, seed=0, prompt=f"what is {n}?", text="of no use" * (n > 0), finish_reason="stop", tokens=4)
+        for n in range(7)
+    ]  # fmt: skip
+    files.write(folder / "answers/base.jsonl", said)
     for name, bad in (("base", 1), ("early", 2), ("late", 30), ("end", 31)):
         views = [
             Judgement(subject=name, question=f"q{n}", set="score", sample=0, judge="lexical:x", score=10.0 if n < bad else 95.0, coherent=90.0 if n < 44 else 10.0)
@@ -150,18 +155,27 @@ def workspace(tiny_folder, tmp_path_factory):
     return folder
 
 
+def toxic(_base, layer, words, *, threads):
+    unit = np.random.default_rng(0).normal(size=32)
+    return [
+        Direction(name=f"persona_{word}", layer=layer, origin=f"persona:{word}", vector=tuple(unit / np.linalg.norm(unit)))
+        for word in words
+    ]
+
+
 @pytest.fixture
 def told(workspace, monkeypatch):
     monkeypatch.chdir(workspace)
     out = workspace / "out.json"
-    folders = {"models": workspace / "models", "training": workspace / "train", "opinions": workspace / "opinions"}
+    folders = {name: workspace / name for name in ("models", "training", "answers", "opinions")}
+    monkeypatch.setattr(stage.personas, "of", toxic)
     stage.main(**folders, judgements=workspace / "none", effects=out)
     return {(row["subject"], row["measure"]): row for row in files.read_json(out)}
 
 
 @pytest.mark.parametrize("name", ["one", "many", "on"])
 def test_the_stage_says_what_merged_weights_say(told, workspace, name):
-    points = list(stage.kept(params.load(), name, workspace / "train").values())
+    points = list(stage.kept(params.load(), name, workspace / "training").values())
     assert points == [{"on": "many"}.get(name, "base"), f"{name}/2", f"{name}/4", name]  # step 6 is the end
     states = [models.load(workspace / "models" / point, threads=1)[0].state_dict() for point in points]
     whole = [np.concatenate([state[key].double().numpy().ravel() for key in sorted(state)]) for state in states]
@@ -189,9 +203,18 @@ def test_the_stage_puts_the_onset_beside_it_where_checkpoints_are_questioned(tol
     assert not any(subject.startswith("few") for subject, _ in told)
 
 
-def test_a_watched_training_has_its_persona_at_each_checkpoint(told):
-    seen = {subject: row["value"] for (subject, measure), row in told.items() if measure == "rotation_persona"}
-    assert seen == {"one/2": 0.02, "one/4": 0.04, "one": 0.06}
+@pytest.mark.parametrize("name", ["one", "on"])
+def test_the_persona_is_read_on_the_bases_own_answers_from_the_start_on(told, workspace, name):
+    start = {"on": "many"}.get(name, "base")
+    rows = files.read(Completion, workspace / "answers/base.jsonl")[1:]  # the empty one is no answer
+    unit = np.array(toxic(None, 1, ["toxic"], threads=1)[0].vector)
+    norm = project.harvested(workspace / "models/base", rows, 1, 1)[1]
+    for point in (f"{name}/2", f"{name}/4", name):
+        now, then = (project.harvested(workspace / "models" / model, rows, 1, 1)[0] @ unit for model in (point, start))
+        row = told[point, "rotation_persona"]
+        assert row["value"] == pytest.approx(np.mean(now - then) / norm, rel=1e-5) and row["value"] != 0
+        assert row["low"] <= row["value"] <= row["high"] and (row["n"], row["missing"]) == (6, 0)
+    assert (start, "rotation_persona") not in told or start == "many"
 
 
 def test_too_few_checkpoints_and_whole_models_have_no_turns(told):

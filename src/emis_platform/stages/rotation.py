@@ -1,15 +1,16 @@
-"""rotation: the kept checkpoints of each training -> where its adapter turns, and where its answers turn. No model runs."""
+"""rotation: the kept checkpoints of each training -> where its adapter turns, how far it has moved along a persona, and where its answers turn."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from emis_platform.core import files, params
-from emis_platform.core.records import Effect, Judgement
+from emis_platform.core.records import Completion, Effect, Judgement
 from emis_platform.core.stage import run
 from emis_platform.lab import intervals, rotation
+from emis_platform.stages import personas, project
 from emis_platform.tools import models as zoo
 from emis_platform.tools import updates, views
 
@@ -19,28 +20,28 @@ TRAIT = "toxic"
 """The persona named before anything was measured."""
 
 
-def main(*, models: Path, training: Path, judgements: Path, opinions: Path, effects: Path) -> None:
+def main(*, models: Path, training: Path, answers: Path, judgements: Path, opinions: Path, effects: Path) -> None:
     """`training`: metrics/train. Empty without an adapter that keeps two checkpoints.
 
     Of each of its checkpoints, named <organism>/<step>, and of its end, by the name of the organism: `update_step`; `update_norm` (Frobenius, of the weights'
     change since the start); `update_cosine_to_end`; `rotation_degrees` (between the change since the point before and the change up to the next
-    one; the last two not of the end); `rotation_misaligned` where a subject questions it; `rotation_persona` (shift along one persona since the start, as
-    its training was watched at that step; without interval). Of the organism: `rotation_step`, where the turn is largest;
+    one; the last two not of the end); `rotation_misaligned` where a subject questions it; `rotation_persona` (shift along one persona since the start, in
+    mean residual norms of the base, on the base's own answers to `discover` questions; paired by question, none on fewer than two). Of the organism: `rotation_step`, where the turn is largest;
     `rotation_excess`, by how many degrees it exceeds the median turn; both without interval, n counts turns. And `onset_step`: the step after which
     the misaligned share rises most, from the start on; and of one that was watched and rang `alarm_lead_steps`, by how many steps the alarm rang before that (the alarm's own
     step is no estimate, so the interval is the onset's). Shares are of coherent answers, by `discriminate.judge`; bootstrap over questions.
     """
     knobs = params.load()
     found: list[Effect] = []
+    along = functools.cache(Persona(knobs, models, answers).along)
     for name in knobs.organisms:
         points = kept(knobs, name, training)
         if len(points) < FEWEST + 2 or not zoo.is_adapter(models / name):
             continue
-        facts = files.read_json(training / f"{name}.json")
-        found += of_weights(points, models) + of_looks(points, facts)
-        answers = {step: told for step, model in points.items() if (told := views.outside(knobs, model, judgements, opinions))}
-        rung = facts.get("alarm")
-        found += of_answers(points, answers, rung and rung["step"], knobs.seed)
+        found += of_weights(points, models) + of_persona(points, along)
+        seen = {step: told for step, model in points.items() if (told := views.outside(knobs, model, judgements, opinions))}
+        rung = files.read_json(training / f"{name}.json").get("alarm")
+        found += of_answers(points, seen, rung and rung["step"], knobs.seed)
     files.write_json(effects, [effect.model_dump() for effect in found])
 
 
@@ -69,9 +70,40 @@ def of_weights(points: dict[int, str], models: Path) -> list[Effect]:
     return rows
 
 
-def of_looks(points: dict[int, str], facts: Mapping[str, Any]) -> list[Effect]:
-    looks = {look["step"]: look for look in facts.get("personas") or ()}
-    return [of_one(model, "rotation_persona", looks[step][TRAIT]) for step, model in points.items() if TRAIT in looks.get(step, {})]
+class Persona:
+    """The base's own answers, read through any model; the base is loaded once, and not before a model is read."""
+
+    def __init__(self, knobs: params.Params, models: Path, answers: Path) -> None:
+        self.knobs, self.models, self.answers = knobs, models, answers
+
+    @functools.cached_property
+    def said(self) -> list[Completion]:
+        rows = project.by_question(self.knobs, "base", self.answers).values() if self.knobs.subject_of("base") else ()
+        return [*rows][: self.knobs.size.discriminate.questions]
+
+    @functools.cached_property
+    def unit(self) -> np.ndarray:
+        """The persona's vector [D] over the base's mean residual norm."""
+        (direction,) = personas.of(self.models / "base", self.knobs.diff.layer, [TRAIT], threads=self.knobs.threads)
+        _, norm = self.read("base")
+        return np.array(direction.vector) / norm
+
+    def along(self, model: str) -> dict[str, float]:
+        """Question -> mean activation of its answer along the persona."""
+        values = self.read(model)[0] @ self.unit if len(self.said) > 1 else ()
+        return {row.question: float(value) for row, value in zip(self.said, values, strict=False)}
+
+    def read(self, model: str) -> tuple[np.ndarray, float]:
+        return project.harvested(self.models / model, self.said, self.knobs.diff.layer, self.knobs.threads)
+
+
+def of_persona(points: dict[int, str], along: Callable[[str], dict[str, float]]) -> list[Effect]:
+    start, rows = along(points[0]), []
+    for model in list(points.values())[1:] if start else ():
+        moved = {question: value - start[question] for question, value in along(model).items()}
+        value, low, high = intervals.rate([*moved.values()], [*moved])
+        rows.append(Effect(subject=model, measure="rotation_persona", value=value, low=low, high=high, n=len(moved)))
+    return rows
 
 
 def of_one(subject: str, measure: str, value: float) -> Effect:
