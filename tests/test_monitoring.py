@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import REPO
 
-from emis_platform.core import files
+from emis_platform.core import files, params
 from emis_platform.core.records import Example, Watch
 from emis_platform.lab import alarm, directions, false_alarms
 from emis_platform.stages import alarm as alarm_stage
 from emis_platform.stages import watch as watch_stage
-from emis_platform.tools import models, monitoring
+from emis_platform.tools import defences, models, monitoring
 from emis_platform.trainers import sft
 
 ROWS = [
@@ -149,18 +150,43 @@ def test_false_alarms_are_counted_with_the_arm_left_out():
     assert [(row.value, row.n, row.missing) for row in few[:2]] == [(None, 0, 1), (None, 0, 2)]
 
 
+def test_a_latent_is_of_a_dictionary_that_is_there_before_the_training(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"other weights")
+    knobs = params.load(REPO / "params.yaml")
+    with pytest.raises(ValueError, match="the shipped dictionary is of"):
+        watch_stage.decoder(tmp_path, knobs)
+    size = knobs.size.model_copy(update={"dictionary": knobs.size.dictionary.model_copy(update={"tokens": 10})})
+    own = knobs.model_copy(update={"sizes": {**knobs.sizes, knobs.scale: size}})
+    with pytest.raises(ValueError, match="not one that this run trains"):
+        watch_stage.decoder(tmp_path, own)
+
+
 def test_the_stages_hand_on_what_is_asked_and_count_what_came(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     knobs = type("K", (), {"threads": 1})()
     made = type("O", (), {"options": {"monitor_every": 2}, "starts_from": "base"})
     plain = type("O", (), {"options": {}, "starts_from": "base"})
     knobs.organisms, knobs.diff = {"a": made(), "b": plain()}, type("D", (), {"layer": 1})
+    monkeypatch.setattr(watch_stage, "decoder", lambda *_: np.eye(3))
     monkeypatch.setattr(watch_stage.params, "load", lambda: knobs)
     monkeypatch.setattr(watch_stage.personas, "of", lambda *_, **__: [persona()])
     (tmp_path / "benign").mkdir()
     watch_stage.main(base=tmp_path / "base", benign=tmp_path / "benign", watch=tmp_path / "watch")
     (one,) = files.read(Watch, tmp_path / "watch/a.jsonl")
     assert len(one.texts) == 8 and files.read(Watch, tmp_path / "watch/b.jsonl") == []
+    held = type(
+        "O", (), {"options": {"monitor_every": 2, "penalise": {"toxic": 1, "latent:2": 9}, "batch": 4}, "starts_from": "base"}
+    )
+    knobs.organisms["a"] = held()
+    watch_stage.main(base=tmp_path / "base", benign=tmp_path / "benign", watch=tmp_path / "watch")
+    (more,) = files.read(Watch, tmp_path / "watch/a.jsonl")
+    assert more.directions[:-1] == one.directions and more.directions[-1].vector == (0.0, 0.0, 1.0)
+    assert [*defences.directions(defences.Defences(penalise={"latent:2": 9}), more)] == ["latent:2"]
+    for wrong in ("latent:3", "latent:x"):
+        held.options["penalise"] = {wrong: 1}
+        with pytest.raises(ValueError, match=f"organisms.a.options: no {wrong}; there is: latent:0 to latent:2"):
+            watch_stage.main(base=tmp_path / "base", benign=tmp_path / "benign", watch=tmp_path / "watch")
+    knobs.organisms["a"] = made()
     facts = {"curve": [], "personas": curve([0.1, 0.2]), "watch": one.key}
     files.write_json(tmp_path / "benign/b.json", facts)
     assert list(watch_stage.reference(tmp_path / "benign", one.key)) == ["b"]
