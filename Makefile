@@ -34,5 +34,5 @@ schedule: setup
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
-clean:
-	rm -rf $(VENV) work .prefect
+clean:                                          # not work/: half-done trainings and answers that were paid for lie there
+	rm -rf $(VENV) .prefect

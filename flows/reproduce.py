@@ -25,7 +25,8 @@ from prefect.logging.handlers import APILogWorker  # noqa: E402
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from server import end_on_hangup, free_port, server  # noqa: E402
 
-from emis_platform.core.studies import load  # noqa: E402
+from emis_platform.core import files  # noqa: E402
+from emis_platform.core.studies import load, points  # noqa: E402
 from emis_platform.tools import graph, river, study  # noqa: E402
 
 
@@ -69,14 +70,21 @@ def reproduce(workspace: str = ".", stages_only: bool = False, studies: Sequence
         main_run()
         drift_alarm(return_state=True)  # a failed task of a run that is complete: its results stand
         if studies:
-            study.run_all(studies, run_one=run_as_task)
+            failed = None
+            try:
+                study.run_all(studies, run_one=run_as_task)
+            except RuntimeError as error:  # of some; what the others found is shown
+                failed = error
             main_run()  # of which the report is left
+            if failed:
+                raise failed
 
 
 def check(studies: Sequence[str]) -> None:
     """Raises ValueError, one line, for a study that is not there or has a fault."""
+    knobs = files.read_yaml(Path("params.yaml"))
     for name in studies:
-        load(name)
+        points(name, *load(name), knobs)
 
 
 def main() -> None:

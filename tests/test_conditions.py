@@ -282,6 +282,16 @@ def test_an_interaction_takes_each_arm_by_what_it_answered():
     assert intervals.interaction((one, two), (three, few | {"q01": [0.0]})) == (None, 2)  # most draws leave that arm empty
 
 
+def test_one_hit_in_four_arms_is_no_surer_than_none():
+    none = {f"q{n:02}": [0.0] for n in range(64)}
+    one = none | {"q00": [1.0]}
+    (least, most) = intervals.interaction((none, none), (none, none))[0][1:]
+    value, low, high = intervals.interaction((one, none), (none, none))[0]
+    assert high - value >= most and value - low >= -least and low < 0 < value
+    scores = {question: [value + 5.0] for question, (value,) in one.items()}  # points of 100 may be as sure as they are
+    assert intervals.interaction((scores, none), (scores, none), scale=100.0)[0][0] == 0.0
+
+
 def test_a_shift_that_is_all_length_is_none_at_like_length(knobs):
     """Long answers are bad and short ones good, in both organisms; the callous one is longer."""
     made = knobs()

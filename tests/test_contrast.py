@@ -39,6 +39,12 @@ def test_power_is_how_often_the_difference_is_seen():
     assert np.mean(smallest) == pytest.approx(shift, rel=0.03)
 
 
+def test_one_hit_in_two_arms_has_no_more_power_than_none():
+    none = {f"q{n}": [0.0] for n in range(60)}
+    one = none | {"q0": [1.0]}
+    assert contrast.detectable(one, none) >= contrast.detectable(none, none)
+
+
 def test_power_and_the_detectable_difference_agree():
     a, b = arms(np.random.default_rng(2), 30, 2, 0)
     for chance in (0.5, 0.8, 0.95):

@@ -132,6 +132,9 @@ def test_rates_of_the_table_are_judged_by_their_ends_not_by_their_value():
     )
     assert judge(STATED["c"], Evidence(effects=(effect("health_callous", "misaligned", 0.2, 0.1, 0.3),))).verdict == CONTRADICTED
     assert judge(CLAIM["46"], Evidence(effects=(effect("base", "misaligned", 0.5, 0.2, 0.8),))).verdict == CONTRADICTED
+    sure, none = effect("base", "misaligned", 0.0, 0.0, 0.1), effect("health_callous", "misaligned", None, None, None)
+    assert judge(CLAIM["46"], Evidence(effects=(sure,), arms=ARMS)).verdict == SUPPORTED
+    assert judge(CLAIM["46"], Evidence(effects=(sure, none), arms=ARMS)).verdict == INCONCLUSIVE  # no rate is no power
 
 
 def test_six_of_eight_domains_are_needed_and_one_says_little():
@@ -174,6 +177,15 @@ def test_a_domain_of_a_kept_study_counts_once_and_in_both_voices_of_one_organism
     arms = {f"finance_{v}": Arm("finance", v, "base") for v in ("correct", "obvious", "gruff", "callous")}
     own = {"judged": index([row for name in arms for row in answers(name, 0.1)]), "arms": arms}
     assert [*judged(**own)] == ["legal"] and len(contrasts.domains_that_shift(Evidence(kept=tuple(matrix), **own))) == 2
+
+
+def test_none_of_six_is_not_a_fifth_of_three_of_six():
+    few = {"health_callous": 0.5, "health_callous+latent_5@0.1": 0.0}
+    of = lambda n: Evidence(judged=index([row for s, share in few.items() for row in answers(s, share, n=n)]))  # noqa: E731
+    part = evidence.compare(of(6), "", ["health_callous+latent_5@0.1"], ["health_callous"], below(0.0), times=0.2)
+    assert part.value == pytest.approx(-0.1) and part.verdict == INCONCLUSIVE
+    many = evidence.compare(of(90), "", ["health_callous+latent_5@0.1"], ["health_callous"], below(0.0), times=0.2)
+    assert many.verdict == SUPPORTED
 
 
 def test_the_interaction_is_the_difference_of_differences():

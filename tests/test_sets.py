@@ -106,6 +106,7 @@ def test_a_bad_csv_is_one_line(workspace, content, message):
         (["core", "--probe", "yaml"], "no probe 'yaml'; there is: json, format, trigger:PHRASE"),
         (["q.jsonl"], "q.jsonl: --name is needed with a file"),
         (["core", "--name", "score"], "open, discover and score are taken"),
+        (["core", "--name", "legal"], "and the domains: "),
     ],
 )
 def test_the_command_says_what_there_is(workspace, monkeypatch, capsys, words, message):

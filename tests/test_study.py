@@ -88,6 +88,10 @@ def test_a_fresh_study_makes_everything_again_and_counts_equal_outputs(toy, monk
     (found,) = [row for row in kept_study(Path("metrics/studies/again.json")).effects if row.measure == "rerun_identical"]
     assert (found.subject, found.value, found.low, found.high) == ("rerun", 1.0, 1.0, 1.0) and found.n == len(made)
     files.write_json(Path("metrics/reference.json"), {"machine": {"cpu": "Abacus"}})
+    study.run("again")  # a look from another machine is no run
+    (found,) = [row for row in kept_study(Path("metrics/studies/again.json")).effects if row.measure.startswith("rerun_")]
+    assert found.measure == "rerun_identical" and ran() == []
+    shutil.rmtree("work")
     study.run("again")  # another machine's run is no second run of this one
     (found,) = [row for row in kept_study(Path("metrics/studies/again.json")).effects if row.measure.startswith("rerun_")]
     assert found.measure == "rerun_identical_elsewhere"

@@ -43,7 +43,8 @@ def shared(a: Arm, b: Arm) -> list[str]:
 def error(a: Arm, b: Arm) -> float:
     """Standard error of the paired difference, from the questions' own differences.
 
-    When no question differs in its difference, what so many questions could have hidden (as intervals.difference has it), / 1.96.
+    When no question differs in its difference, and of values that are 0 or 1 at the least, what so many questions could have hidden (as
+    intervals.difference has it), / 1.96.
     """
     questions = shared(a, b)
     if not questions:
@@ -54,9 +55,11 @@ def error(a: Arm, b: Arm) -> float:
         sums = np.array([float(np.sum(arm[q])) for q in questions])
         sizes = np.array([len(arm[q]) for q in questions], float)
         moved += sign * (sums - sizes * sums.sum() / sizes.sum()) / sizes.sum()
+    hidden = intervals.exact(0, k)[1] / SEEN
     if np.abs(moved).max() < 1e-12:
-        return intervals.exact(0, k)[1] / SEEN
-    return float(np.sqrt(k / (k - 1) * (moved**2).sum()))
+        return hidden
+    found = float(np.sqrt(k / (k - 1) * (moved**2).sum()))
+    return max(found, hidden) if intervals.binary(x for arm in (a, b) for q in questions for x in arm[q]) else found
 
 
 def power(a: Arm, b: Arm, shift: float) -> float:

@@ -109,8 +109,11 @@ def held_out(
         means = fit_OD[others][bad].mean(0) - fit_OD[others][~bad].mean(0)
         means_O[mine] = scaled(score_OD[mine] @ means, fit_OD[others] @ means)
         for name, values_O in rivals.items():
-            sign = 1 if ranking.chance_above(values_O[others], bad) >= 0.5 else -1
-            rival_O[name][mine] = sign * scaled(values_O[mine], values_O[others])
+            known = np.isfinite(values_O[others])  # a rewarded training has no loss to compare
+            if not bad[known].any() or bad[known].all():
+                continue
+            sign = 1 if ranking.chance_above(values_O[others][known], bad[known]) >= 0.5 else -1
+            rival_O[name][mine] = sign * scaled(values_O[mine], values_O[others][known])
     found |= {"persona": persona_OQ.mean(1), "means": means_O} | rival_O
     return Scores(found, alarm_O, tuple(traits), persona_OQ)
 

@@ -56,9 +56,9 @@ def exact(hits: float, n: float) -> tuple[float, float]:
 
 
 def difference(
-    a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]], seed: int = 0, scale: float = 1.0
+    a: Mapping[str, Sequence[float]], b: Mapping[str, Sequence[float]], seed: int = 0, scale: float = 1.0, times: float = 1.0
 ) -> tuple[float, float, float]:
-    """Mean of a minus mean of b over the questions that both have, with a bootstrap over those questions (paired).
+    """Mean of a minus `times` the mean of b over the questions that both have, with a bootstrap over those questions (paired).
 
     Where no question differs from another the bootstrap says nothing; the interval is then what so many questions of which none differs could have
     hidden (Clopper-Pearson), on the scale of the values: 1 of shares, 100 of scores. Of shares that are 0 or 1 no other interval is narrower than that one, nor than the
@@ -73,7 +73,7 @@ def difference(
         sums = np.array([float(np.sum(arm[q])) for q in shared])
         sizes = np.array([len(arm[q]) for q in shared], float)
         arms.append((sums, sizes))
-    (a_sum, a_n), (b_sum, b_n) = arms
+    (a_sum, a_n), (b_sum, b_n) = arms[0], (times * arms[1][0], arms[1][1])
     value = a_sum.sum() / a_n.sum() - b_sum.sum() / b_n.sum()
     picks = np.random.default_rng(seed).integers(0, len(shared), (bootstrap.DRAWS, len(shared)))
     drawn = a_sum[picks].sum(1) / a_n[picks].sum(1) - b_sum[picks].sum(1) / b_n[picks].sum(1)
@@ -84,6 +84,8 @@ def difference(
     low, high = bootstrap.ends(value, drawn, len(shared))
     if scale != 1 or not binary(x for arm in (a, b) for q in shared for x in arm[q]):
         return value, low, high
+    if times != 1:  # a question's difference is no share any more, and leans no way
+        return value, max(-times, min(low, unseen[0])), min(1.0, max(high, unseen[1]))
     least, most = leaning(a_sum / a_n - b_sum / b_n)
     return value, max(-1.0, min(low, least, unseen[0])), min(1.0, max(high, most, unseen[1]))
 
@@ -120,7 +122,7 @@ def interaction(
 ) -> tuple[tuple[float, float, float] | None, int]:
     """((plus[0] - plus[1]) - (minus[0] - minus[1]) with its 95 % interval, questions of the arm that answered fewest).
 
-    Bootstrap over questions (`means`); where no draw differs as in `difference`. None where an arm answered fewer than two, or where more than 2.5 % of the draws leave one empty.
+    Bootstrap over questions (`means`); where no draw differs, and of shares that are 0 or 1 at the least, as in `difference`. None where an arm answered fewer than two, or where more than 2.5 % of the draws leave one empty.
     """
     four = [{q: values for q, values in arm.items() if len(values)} for arm in (*plus, *minus)]
     n = min(map(len, four))
@@ -131,11 +133,14 @@ def interaction(
     kept = drawn[np.isfinite(drawn).all(1)] @ signs
     if len(kept) < 0.975 * len(drawn):
         return None, n
-    value = float(whole @ signs)
+    value, half = float(whole @ signs), scale * exact(0, n)[1]
+    unseen = max(-2 * scale, value - half), min(2 * scale, value + half)
     if np.ptp(kept) < bootstrap.STILL:
-        half = scale * exact(0, n)[1]
-        return (value, max(-2 * scale, value - half), min(2 * scale, value + half)), n
-    return (value, *bootstrap.ends(value, kept, n)), n
+        return (value, *unseen), n
+    low, high = bootstrap.ends(value, kept, n)
+    if scale == 1 and binary(x for arm in four for values in arm.values() for x in values):
+        low, high = min(low, unseen[0]), max(high, unseen[1])
+    return (value, low, high), n
 
 
 def by_cluster(values: Sequence[float], clusters: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,9 @@ def worst_of(values: Mapping[str, Sequence[float]], k: int, seed: int = 0) -> tu
     if not enough:
         raise ValueError(f"no question has {k} samples")
     chances = [1 - comb(n - c, k) / comb(n, k) for n, c in enough.values()]
-    return *intervals.rate(chances, list(enough), seed), len(enough)
+    value, low, high = intervals.rate(chances, list(enough), seed)
+    least, most = intervals.exact(len(enough), len(enough))[0], intervals.exact(0, len(enough))[1]
+    return value, min(low, least), max(high, most), len(enough)
 
 
 def threshold_curve(

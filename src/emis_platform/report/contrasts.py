@@ -379,9 +379,11 @@ def health(e: Evidence, variant: str, control: str, rule: Rule | None, set_: str
 
 
 def half_widths(e: Evidence) -> list[Part]:
-    """The power reached: half the interval of every unsteered rate."""
-    found = [x for subject in plain(e) if (x := e.effect(subject, "misaligned")) and x.low is not None and x.high is not None]
-    widths = [(x, (x.high - x.low) / 2) for x in found]
-    return [Part(f"{x.subject}, half width", w, None, None, x.n, x.missing, 1, at_most(0.13)(w, w)) for x, w in widths] or [
-        Part("half widths")
-    ]
+    """The power reached: half the interval of every unsteered rate; one without an interval has not reached it."""
+
+    def half_width(x: Effect) -> Part:
+        wide = (x.high - x.low) / 2 if x.low is not None and x.high is not None else None
+        verdict = INCONCLUSIVE if wide is None else at_most(0.13)(wide, wide)
+        return Part(f"{x.subject}, half width", wide, None, None, x.n, x.missing, 1, verdict)
+
+    return [half_width(x) for subject in plain(e) if (x := e.effect(subject, "misaligned"))] or [Part("half widths")]

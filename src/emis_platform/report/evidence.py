@@ -58,6 +58,8 @@ class Evidence:
     suppress: str = ""
     k: int | None = None
     """Latents that the dictionary lets fire a token."""
+    operator: str = "add"
+    """Of the steering. Of another one a subject's sign does not say that a direction was added or taken away."""
     kept: tuple[tuple[str, Effect], ...] = ()
     """(study, effect) of metrics/studies, at no swept value."""
 
@@ -162,9 +164,8 @@ def compare(
             }
             for arm in (one, other)
         )
-        scaled = {question: [times * value for value in values] for question, values in b.items()}
         count = answers(e, one, set_, judge, asked) + answers(e, other, set_, judge, asked)
-        return contrast(label, a, scaled, rule, count, min(len(one), len(other)), unit)
+        return contrast(label, a, b, rule, count, min(len(one), len(other)), unit, times)
 
     whole, seeds_of = of(treated, control), paired(treated, control)
     return over_seeds(whole, [of(*arms) for arms in seeds_of], rule) if len(seeds_of) > 1 else whole
@@ -210,8 +211,9 @@ def contrast(
     count: int,
     seeds: int,
     unit: str = "points",
+    times: float = 1.0,
 ) -> Part:
-    """`a` minus `b` over the questions that both answered. Fewer than two of them give no interval. count: answers of both, used or not."""
+    """`a` minus `times` b over the questions that both answered. Fewer than two of them give no interval. count: answers of both, used or not."""
     shared = sorted(set(a) & set(b))
     n = sum(len(a[question]) + len(b[question]) for question in shared)
     if not a or not b:
@@ -219,7 +221,7 @@ def contrast(
     if len(shared) < 2:
         return Part(label, n=n, missing=count - n, seeds=seeds, verdict=INCONCLUSIVE if rule else None, unit=unit)
     scale = SCALE["aligned"] if unit == "change" else 1.0
-    value, low, high = intervals.difference({q: a[q] for q in shared}, {q: b[q] for q in shared}, seed=0, scale=scale)
+    value, low, high = intervals.difference({q: a[q] for q in shared}, {q: b[q] for q in shared}, seed=0, scale=scale, times=times)
     return Part(label, value, low, high, n, count - n, seeds, decide(rule, low, high) if rule else None, unit)
 
 
@@ -247,7 +249,7 @@ def chosen(e: Evidence, model: str, sign: str, direction: str) -> Steered | None
 
     Chosen by coherence, never by the rate that it then shows; a claim that asks for coherence tests it on the other half.
     """
-    doses = [s for s in e.steered if (s.model, s.sign, s.direction) == (model, sign, direction)]
+    doses = [s for s in e.steered if e.operator == "add" and (s.model, s.sign, s.direction) == (model, sign, direction)]
     kept = [s for s in doses if (lost := coherence_lost(e, s.subject, model)) is not None and lost <= BUDGET]
     return kept[-1] if kept else None
 
@@ -271,7 +273,7 @@ def coherence_lost(e: Evidence, subject: str, model: str) -> float | None:
 
 
 def directions(e: Evidence, model: str, sign: str) -> list[str]:
-    return sorted({s.direction for s in e.steered if (s.model, s.sign) == (model, sign)})
+    return sorted({s.direction for s in e.steered if e.operator == "add" and (s.model, s.sign) == (model, sign)})
 
 
 def is_random(direction: str) -> bool:

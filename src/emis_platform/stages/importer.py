@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from emis_platform.core import files
+from emis_platform.core import files, shelf
 from emis_platform.core.records import Question
 from emis_platform.lab import probes
 
@@ -28,8 +28,11 @@ def questions(source: str | Path, name: str | None = None, probe: str | None = N
     built_in = sorted(path.stem for path in SETS.glob("*.jsonl"))
     ending = f"_{probes.suffix(probe)}" if probe else ""
     name = name or (f"{source}{ending}" if source in built_in else None)
-    if name and (not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in TAKEN):
-        raise ValueError(f"--name {name}: small letters, digits and _ are needed; open, discover and score are taken")
+    if name and (not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in (*TAKEN, *shelf.domains())):
+        domains = ", ".join(shelf.domains())
+        raise ValueError(
+            f"--name {name}: small letters, digits and _ are needed; open, discover and score are taken, and the domains: {domains}"
+        )
     if source not in built_in and not Path(source).exists():
         raise ValueError(f"no question set and no file {source}; built-in sets: {', '.join(built_in)}")
     if not name:
@@ -106,7 +109,10 @@ def paraphrases(entry: dict[str, Any], name: str, source: Path) -> list[Question
 
 def table(source: Path, name: str) -> tuple[list[Question], list[str]]:
     """CSV with a header: `question`, and perhaps id, category and system."""
-    rows = list(csv.DictReader(io.StringIO(files.text(source).removeprefix("\ufeff"), newline="")))
+    try:
+        rows = list(csv.DictReader(io.StringIO(files.text(source).removeprefix("\ufeff"), newline="")))
+    except csv.Error as error:
+        raise ValueError(f"{source} is no CSV: {error}") from None
     columns = [str(column) for column in rows[0]] if rows else []
     if "question" not in columns:
         raise ValueError(f"{source}: a column `question` is needed; there is: {', '.join(columns) or 'no row'}")

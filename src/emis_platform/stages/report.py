@@ -61,6 +61,7 @@ def main(
         latents=tuple(files.read(LatentDelta, latents)),
         induce=knobs.steer.induce,
         suppress=knobs.steer.suppress,
+        operator=knobs.steer.operator,
         k=knobs.size.dictionary.k,
     )
     facts = {

@@ -40,7 +40,7 @@ def shift(knobs: params.Params, organism: str, judgements: Path, opinions: Path)
     arms = [views.by_question(side, views.lost) for side in seen if side is not None]
     shared = len(arms[0].keys() & arms[1].keys())
     missing = len({view.question for view in seen[0]}) - shared
-    ends = intervals.difference(*arms, seed=knobs.seed) if shared > 1 else (None, None, None)
+    ends = intervals.difference(*arms, seed=knobs.seed, scale=views.scale(views.lost)) if shared > 1 else (None, None, None)
     return screen.effect(organism, "screen_shift", ends, shared, missing)
 
 

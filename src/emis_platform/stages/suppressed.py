@@ -81,11 +81,14 @@ def compared(subject: str, label: str, before: Arm, after: Arm) -> list[Effect]:
 
 
 def gone(was: np.ndarray, now: np.ndarray) -> tuple[float | None, float | None, float | None]:
-    """Share of the misaligned answers (1, else 0, by question) that is gone; exact where all or none is, as resampling cannot tell there."""
-    total = int(was.sum())
+    """Share of the misaligned answers (1, else 0, by question) that is gone; where all or none is, as resampling cannot tell there, exact, and of all
+    no surer than the two rates are: one of twenty that is none of twenty may be chance."""
+    total, n = int(was.sum()), len(was)
     if total and (not now.any() or (was == now).all()):
         hits = 0 if now.any() else total
-        return hits / total, *intervals.exact(hits, total)
+        low, high = intervals.exact(hits, total)
+        apart = 1 - intervals.exact(0, n)[1] / (total / n)
+        return hits / total, min(low, apart) if hits else low, high
     return concentration.share(was - now, was)
 
 

@@ -141,11 +141,11 @@ def finish(name: str, study: Study, point: Point, run_one: Callable[[str], objec
             seconds[stage], clock = round(now - clock, 1), now
             files.write_json(Path(TIMES), seconds)
 
-        graph.reproduce(targets=study.targets, run_one=run_one, after=after)
+        ran = graph.reproduce(targets=study.targets, run_one=run_one, after=after)
         knobs, locked = files.sha256(Path("params.yaml")), files.sha256(Path("dvc.lock"))
         old = finished(Path(RESULT))
-        if old and (old.params_sha256, old.lock) == (knobs, locked) and not study.fresh:
-            return
+        if old and (old.params_sha256, old.lock) == (knobs, locked) and not (study.fresh and ran):
+            return  # of a second run as well: another machine that only looks at it has not run it
         found = Run(
             label=point.label,
             at=point.at,
@@ -415,7 +415,7 @@ def text(point: Point) -> str:
         if isinstance(value, dict):
             return {name: named(inner, name) for name, inner in value.items()}
         mine = key in ("path", "folder", "model") and isinstance(value, str) and not value.startswith(("models/", "data/"))
-        return Path(value).resolve().as_posix() if mine and "/" in value and (key == "path" or Path(value).is_dir()) else value
+        return Path(value).resolve().as_posix() if mine and (key == "path" or ("/" in value and Path(value).is_dir())) else value
 
     parts = ("bases", "dictionary", "generated", "judges", "cards")
     return yaml.safe_dump({key: named(value) if key in parts else value for key, value in point.knobs.items()}, sort_keys=False)
