@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -429,3 +430,16 @@ def test_a_probed_subject_carries_no_model(workspace: Path) -> None:
     }
     (workspace / "params.yaml").write_text(yaml.safe_dump(raw))
     assert evidence.gather(workspace).carriers["health_callous"] == "health_correct"
+
+
+def test_a_commit_is_dirty_where_code_differs_and_not_where_a_run_wrote_its_results(tmp_path):
+    git = lambda *words: subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)  # noqa: E731
+    for name in ("code.py", "dvc.lock", "metrics/reference.json"):
+        files.replace(tmp_path / name, "1")
+    git("init", "-q"), git("add", "."), git("commit", "-qm", "All")
+    clean = evidence.commit(tmp_path)
+    for name in ("dvc.lock", "metrics/reference.json"):
+        files.replace(tmp_path / name, "2")
+    assert len(clean) == 40 and evidence.commit(tmp_path) == clean
+    files.replace(tmp_path / "code.py", "2")
+    assert evidence.commit(tmp_path) == f"{clean}-dirty"

@@ -190,7 +190,7 @@ def cpu() -> str:
 
 
 def commit(workspace: Path) -> str:
-    """The commit, with `-dirty` if tracked files differ from it; `none` without git."""
+    """The commit, with `-dirty` if tracked files differ from it, what runs write apart (dvc.lock, metrics/); `none` without git."""
 
     def git(*words: str) -> str:
         try:
@@ -198,4 +198,5 @@ def commit(workspace: Path) -> str:
         except (OSError, subprocess.TimeoutExpired):
             return ""
 
-    return (git("rev-parse", "HEAD") or "none") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!metrics")
+    return (git("rev-parse", "HEAD") or "none") + ("-dirty" if changed else "")
