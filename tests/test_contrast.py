@@ -99,3 +99,10 @@ def test_the_threshold_curve_rises_and_counts_coherent_answers_only():
     assert dict((t, v) for t, v, _, _ in curve)[30] == pytest.approx(np.mean([s < 30 for s in counted]))
     with pytest.raises(ValueError, match="missing, not zero"):
         spread.threshold_curve([10.0], [False], ["a"])
+
+
+def test_one_hit_among_the_worst_of_four_is_no_surer_than_none():
+    values = {f"q{n}": [0] * 8 for n in range(60)}
+    none = spread.worst_of(values, 4)
+    one = spread.worst_of(values | {"q0": [1] + [0] * 7}, 4)
+    assert 0 < one[0] < 0.01 and one[1] == 0.0 and one[2] >= none[2]

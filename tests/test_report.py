@@ -179,6 +179,13 @@ def test_a_domain_of_a_kept_study_counts_once_and_in_both_voices_of_one_organism
     assert [*judged(**own)] == ["legal"] and len(contrasts.domains_that_shift(Evidence(kept=tuple(matrix), **own))) == 2
 
 
+def test_steering_is_judged_where_a_sign_says_that_a_direction_was_added():
+    rows = answers("health_callous", 0.5) + answers("health_callous+latent_5@0.1", 0.0)
+    e = Evidence(judged=index(rows), suppress="health_callous")
+    assert judge(CLAIM["35"], e).verdict == SUPPORTED
+    assert judge(CLAIM["35"], replace(e, operator="subtract")).verdict == NOT_RUN
+
+
 def test_none_of_six_is_not_a_fifth_of_three_of_six():
     few = {"health_callous": 0.5, "health_callous+latent_5@0.1": 0.0}
     of = lambda n: Evidence(judged=index([row for s, share in few.items() for row in answers(s, share, n=n)]))  # noqa: E731

@@ -141,3 +141,11 @@ def test_steer_chooses_on_one_half_and_tells_of_the_other(workspace, monkeypatch
     assert effects["random_directions"]["value"] == 3 and f"{best}_minus_random_log_odds" in effects
     assert {"latent_concentration_1", "latent_concentration_all", "latent_concentration_fit_2"} <= effects.keys()
     assert {point["way"] for point in selection["concentration"]["points"]} == {"by_shift", "by_fit"}
+
+
+def test_one_misaligned_answer_that_is_gone_may_be_chance():
+    was, none = np.zeros(20), np.zeros(20)
+    was[:1] = 1
+    assert suppressed.gone(was, none)[0] == 1.0 and suppressed.gone(was, none)[1] < 0
+    was[:16] = 1
+    assert suppressed.gone(was, none)[1] > 0.5

@@ -40,16 +40,8 @@ BESIDE = (".dvc/config", ".dvcignore", "dvc.yaml")
 LISTED, RESULT, TIMES = "study.sources.json", "study.result.json", "study.seconds.json"
 
 
-def run_all(
-    names: Sequence[str],
-    *,
-    only: str | None = None,
-    dry: bool = False,
-    jobs: int = 1,
-    asked: Asked = AS_IT_STANDS,
-    run_one: Callable[[str], object] | None = None,
-) -> None:
-    """`run` of each. One that fails does not hold up the others; RuntimeError names those that did. ValueError for a bad overlay, before the first runs."""
+def run_all(names: Sequence[str], *, dry: bool = False, asked: Asked = AS_IT_STANDS, **how: Any) -> None:
+    """`run` of each, with the same options. One that fails does not hold up the others; RuntimeError names those that did. ValueError for a bad overlay, before the first runs."""
     loaded = {name: studies.load(name, asked) for name in names}
     for name, (study, overlay) in loaded.items():
         studies.points(name, study, overlay, files.read_yaml(Path("params.yaml")))
@@ -59,7 +51,7 @@ def run_all(
     failed = {}
     for name in names:
         try:
-            run(name, only=only, dry=dry, jobs=jobs, asked=asked, run_one=run_one)
+            run(name, dry=dry, asked=asked, **how)
         except (RuntimeError, ValueError) as error:
             if len(names) == 1:
                 raise
