@@ -151,3 +151,11 @@ def test_read_answers_become_labels(tmp_path):
     files.write(tmp_path / "labels.jsonl", labels)
     bad = discriminate.of_readings(tmp_path)["bad"]
     assert (bad.n, bad.value, bad.low) == (3, 2 / 3, intervals.exact(2, 3)[0])
+
+
+def test_one_organism_without_a_loss_takes_it_from_no_other():
+    organisms, moved = planted()
+    loss = np.random.default_rng(1).random(len(organisms))
+    loss[0] = np.nan
+    told = found(organisms, moved, loss=loss)[0].of["loss"]
+    assert np.isnan(told[0]) and np.isfinite(told[1:]).all()
